@@ -1,0 +1,60 @@
+"""The nouns on disk, frozen and versioned. The store that keeps episodes is `prentice.records.store`."""
+
+from prentice.records.base import Record, digest
+from prentice.records.chats import (
+    Message,
+    Reply,
+    Request,
+    Role,
+    Sampling,
+    TokenLogprob,
+    Tool,
+    ToolCall,
+    Usage,
+)
+from prentice.records.checkpoints import Checkpoint, ModelSource
+from prentice.records.datasets import Example, Ledger, Manifest
+from prentice.records.episodes import (
+    Episode,
+    Failure,
+    Metric,
+    Split,
+    Turn,
+    Value,
+    episode_id,
+    imported_id,
+    utc_now,
+)
+from prentice.records.reports import Interval, PolicyResult, Report, Verdict
+
+__all__ = [
+    "Checkpoint",
+    "Episode",
+    "Example",
+    "Failure",
+    "Interval",
+    "Ledger",
+    "Manifest",
+    "Message",
+    "Metric",
+    "ModelSource",
+    "PolicyResult",
+    "Record",
+    "Reply",
+    "Report",
+    "Request",
+    "Role",
+    "Sampling",
+    "Split",
+    "TokenLogprob",
+    "Tool",
+    "ToolCall",
+    "Turn",
+    "Usage",
+    "Value",
+    "Verdict",
+    "digest",
+    "episode_id",
+    "imported_id",
+    "utc_now",
+]

@@ -1,0 +1,87 @@
+"""Episodes: one attempt of a policy at a case, turn by turn, with what came of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import AwareDatetime, Field
+
+from prentice.records.base import Record, digest
+from prentice.records.chats import Reply, Request
+
+Split = Literal["train", "val", "test"]
+Value = bool | float | str
+
+
+class Metric(Record):
+    """A named number, flag or comment about an episode or one of its turns."""
+
+    name: str
+    value: Value
+    source: Literal["environment", "judge", "program", "person"] = "environment"
+    turn: int | None = None
+    """Index of the turn it speaks of; None: the whole episode."""
+
+
+class Failure(Record):
+    """What ended an episode early, named by the boundary it crossed."""
+
+    where: Literal["model", "environment", "metric", "judge"]
+    message: str
+
+
+class Turn(Record):
+    """One call of the policy."""
+
+    request: Request
+    reply: Reply
+
+
+class Episode(Record):
+    """One attempt of a policy at a case."""
+
+    version: Literal[1] = 1
+    id: str
+    run: str
+    task: str
+    case: str
+    split: Split
+    attempt: int = Field(0, ge=0)
+    """0 for the first try at this case in this run, 1 for the second, ..."""
+    policy: str
+    turns: tuple[Turn, ...]
+    metrics: tuple[Metric, ...] = ()
+    failure: Failure | None = None
+    started_at: AwareDatetime
+    tags: dict[str, str] = Field(default_factory=dict)
+
+    def metric(self, name: str) -> Value | None:
+        """The last value given to the episode-level metric `name`, or None."""
+        return next((m.value for m in reversed(self.metrics) if m.name == name and m.turn is None), None)
+
+    def content_hash(self) -> str:
+        """Hash of what was said, without ids, times and costs: equal for two equal conversations."""
+        return digest(
+            [[t.request.model_dump(mode="json"), t.reply.message.model_dump(mode="json")] for t in self.turns]
+        )
+
+    def total(self, field: Literal["latency_s", "processing_s", "cost_usd"]) -> float | None:
+        """Sum of one cost over the turns; None as soon as one turn does not know it."""
+        values = [getattr(t.reply, field) for t in self.turns]
+        return None if not values or any(v is None for v in values) else float(sum(values))
+
+
+def episode_id(run: str, case: str, attempt: int) -> str:
+    """The id of an attempt: the same attempt has the same id, so a resumed run doubles nothing."""
+    return digest([run, case, attempt])
+
+
+def imported_id(source: str, native: str) -> str:
+    """The id of an imported episode, from its source and its native id or line."""
+    return digest([source, native])
+
+
+def utc_now() -> datetime:
+    """Now, with its time zone."""
+    return datetime.now(UTC)

@@ -1,0 +1,76 @@
+"""Reports and verdicts: policies compared on the same cases."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from prentice.records.base import Record
+
+
+class Interval(Record):
+    """An estimate with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class PolicyResult(Record):
+    """How one policy did on the report's cases."""
+
+    name: str
+    """Its role: teacher, base, student, or a trivial policy's name."""
+    policy: str
+    """What answered, e.g. `local:student-q8_0.gguf`."""
+    n: int
+    successes: int
+    failures: dict[str, int] = Field(default_factory=dict)
+    """Episodes that ended early, by boundary; they count as not successful and are shown."""
+    success: Interval
+    """Wilson interval."""
+    difference: Interval | None = None
+    """Success minus the teacher's on the same cases, paired."""
+    input_tokens: float | None = None
+    """Mean per episode."""
+    output_tokens: float | None = None
+    latency_p50_s: float | None = None
+    latency_p95_s: float | None = None
+    latencies_s: tuple[float, ...] = ()
+    """One per episode, for the plot."""
+    processing_s: float | None = None
+    """Mean CPU-seconds per episode."""
+    cost_usd: float | None = None
+    """Mean dollars per episode, where there is a price."""
+    cost_per_success: float | None = None
+    """Cost of all episodes over the number of successes, in `cost_unit`."""
+    cost_unit: Literal["USD", "CPU-s"] | None = None
+    timing: Literal["measured", "scaled", "none"] = "measured"
+    """`scaled`: recorded times, multiplied by how the base model runs now over how it ran then."""
+
+
+class Verdict(Record):
+    """May the student replace the teacher?"""
+
+    answer: Literal["promote", "hold", "more data"]
+    margin: float
+    reasons: tuple[str, ...]
+    """One line per condition: what was asked, what was measured."""
+
+
+class Report(Record):
+    """Policies compared on the same held-out cases."""
+
+    version: Literal[1] = 1
+    task: str
+    split: str
+    cases: int
+    results: tuple[PolicyResult, ...]
+    verdict: Verdict | None
+    scale: float | None = None
+    """Factor put on recorded times, where there was one."""
+    machine: str
+    created: str
+    facts: dict[str, JsonValue] = Field(default_factory=dict)
+    """Dataset ledger, training and export figures, whatever the run knows about itself."""

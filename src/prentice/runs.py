@@ -1,0 +1,97 @@
+"""A run on disk: files appear whole or not at all, and a finished stage leaves a record that says what went in.
+
+This module does not know which stages there are.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, Field, JsonValue, ValidationError
+
+from prentice.errors import DataError, PrenticeError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@contextmanager
+def full_disk_is_the_users(path: Path) -> Iterator[None]:
+    """Turn "no space left on device" into one clear line; any other error passes unchanged."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise PrenticeError(
+            f"{path}: no space left on device", "free some space and run the same command again: it resumes"
+        ) from error
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Write a file so that it is there whole or not at all, also after kill -9 or a full disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = data.encode("utf-8") if isinstance(data, str) else data
+    with full_disk_is_the_users(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def folder_atomic(path: Path) -> Iterator[Path]:
+    """Yield a scratch folder beside `path` that replaces it when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".{path.name}.part-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.part-"))
+    try:
+        with full_disk_is_the_users(path):
+            yield scratch
+        if path.exists():
+            shutil.rmtree(path)
+        scratch.rename(path)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def read_record(kind: type[M], path: Path) -> M:
+    """Read a JSON record.
+
+    Raises: DataError naming the file and what is wrong with it.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path}: not a {kind.__name__} record: {key}: {first['msg']}") from error
+
+
+class StageRecord(BaseModel):
+    """What a finished stage leaves behind, so that it can be skipped when its inputs have not changed."""
+
+    stage: str
+    inputs: str
+    """Hash of everything that went in."""
+    outputs: dict[str, str] = Field(default_factory=dict)
+    """Name → path, relative to the run's folder."""
+    seconds: float
+    facts: dict[str, JsonValue] = Field(default_factory=dict)
