@@ -117,7 +117,7 @@ def parse_reply(text: str) -> Message:
     return Message(role="assistant", content=joined.strip() if calls else joined, tool_calls=tuple(calls))
 
 
-def tool_grammar(tools: Sequence[Tool]) -> dict[str, Any]:
+def tool_call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
     """JSON schema of one tool call: a name among `tools` with arguments that fit its parameters."""
     return {
         "oneOf": [

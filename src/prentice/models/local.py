@@ -1,0 +1,263 @@
+"""Local inference: a GGUF file on llama.cpp's own server, inside this process.
+
+Replies can be held to a list of choices, to a JSON schema, or to calls of the given tools. The text of the prompt is ours
+(`chat.py`), so that a student sees in service exactly what it saw in training.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+from urllib.request import Request as HttpRequest
+from urllib.request import urlopen
+
+from prentice.errors import MissingExtraError, ModelError, PrenticeError
+from prentice.models.chat import CLOSE, OPEN, ChatFormat, parse_reply, tool_call_schema
+from prentice.models.choices import Trie, walk
+from prentice.records import Message, Reply, Request, Sampling, TokenLogprob, Tool, Usage, digest
+
+ONLY_THESE = 100.0
+"""Added to the logits of allowed tokens: far above any difference between logits, so nothing else is ever drawn."""
+
+
+class LocalModel:
+    """A policy on llama.cpp.
+
+    Args:
+        gguf: the model file.
+        name: how records call it.
+        slots: chats served at once (continuous batching); each keeps its own prompt cache.
+        context: tokens of context per slot.
+        threads: computing threads; None = as many as there are idle cores.
+    """
+
+    def __init__(
+        self, gguf: Path, *, name: str = "", slots: int = 1, context: int = 4096, threads: int | None = None
+    ) -> None:
+        self.name = name or f"local:{gguf.name}"
+        self.slots = slots
+        self.threads = threads or idle_cores()
+        self._server: Any = _start(gguf, slots, context, self.threads)
+        self._free: asyncio.Queue[int] | None = None
+        self._tries: dict[tuple[str, ...], Trie] = {}
+        self._meter = _CpuMeter()
+        properties = self._http("/props")
+        self._bos = str(properties.get("bos_token") or "")
+        self._eos = str(properties.get("eos_token") or "")
+        self.chat = ChatFormat(str(properties["chat_template"]), self._bos, self._eos)
+        # llama.cpp puts the begin token before every prompt of some models; a template that writes it too would double it
+        self._adds_bos = bool(self._http("/tokenize", {"content": "", "add_special": True})["tokens"])
+
+    def tokens(self, text: str) -> list[int]:
+        """Token ids of a prompt's text as this server reads it (special tokens parsed, begin token as it would be)."""
+        body = {"content": self._without_bos(text), "add_special": True, "parse_special": True}
+        return [int(t) for t in self._http("/tokenize", body)["tokens"]]
+
+    async def generate(self, request: Request, sampling: Sampling) -> Reply:
+        """Answer within the request's choices, schema or tools, if it names any."""
+        prompt = self._without_bos(self.chat.prompt(request.messages, request.tools))
+        free = self._slots_of_this_loop()
+        begun = time.perf_counter()
+        slot = await free.get()
+        try:
+            with self._meter.call() as cpu:
+                call = _Call(self._server, prompt, slot, sampling)
+                if request.choices:
+                    message, finish = await self._choose(call, request.choices), "stop"
+                else:
+                    message, finish = await self._write(call, request)
+        finally:
+            free.put_nowait(slot)
+        return Reply(
+            message=message,
+            model=self.name,
+            finish_reason=finish,
+            usage=Usage(
+                input_tokens=call.input_tokens, cached_tokens=call.cached_tokens, output_tokens=call.output_tokens
+            ),
+            latency_s=time.perf_counter() - begun,
+            processing_s=cpu[0],
+            token_logprobs=tuple(call.logprobs),
+        )
+
+    async def close(self) -> None:
+        """Free the model's memory."""
+        self._server = None
+
+    async def _choose(self, call: _Call, choices: tuple[str, ...]) -> Message:
+        trie = self._tries.get(choices)
+        if trie is None:
+            end = self._raw_tokens(self._eos)[-1]
+            trie = Trie.build([(c, self._raw_tokens(c)) for c in choices], end)
+            self._tries[choices] = trie
+        text, _ = await walk(trie, call.pick)
+        return Message(role="assistant", content=text)
+
+    async def _write(self, call: _Call, request: Request) -> tuple[Message, str]:
+        text, finish = await call.write(_grammar(request))
+        message = parse_reply(text) if request.tools else Message(role="assistant", content=text)
+        return message, "tool_calls" if message.tool_calls else finish
+
+    def _raw_tokens(self, text: str) -> list[int]:
+        body = {"content": text, "add_special": False, "parse_special": True}
+        return [int(t) for t in self._http("/tokenize", body)["tokens"]]
+
+    def _without_bos(self, text: str) -> str:
+        return text.removeprefix(self._bos) if self._adds_bos else text
+
+    def _slots_of_this_loop(self) -> asyncio.Queue[int]:
+        # a queue belongs to one event loop, and a script may run several, one after the other
+        if self._free is None or getattr(self._free, "_loop", None) not in (None, asyncio.get_running_loop()):
+            self._free = asyncio.Queue()
+            for slot in range(self.slots):
+                self._free.put_nowait(slot)
+        return self._free
+
+    def _http(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        request = HttpRequest(self._server.listening_address + path, data, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=60) as answer:
+            return cast("dict[str, Any]", json.load(answer))
+
+
+class _Call:
+    """One request on one slot: asks the server for tokens and adds up what that took."""
+
+    def __init__(self, server: Any, prompt: str, slot: int, sampling: Sampling) -> None:
+        self._server, self._prompt, self._slot, self._sampling = server, prompt, slot, sampling
+        self.input_tokens = self.cached_tokens = self.output_tokens = 0
+        self.logprobs: list[TokenLogprob] = []
+
+    async def pick(self, path: Sequence[int], allowed: Sequence[int]) -> int:
+        """The model's next token among `allowed`, after the prompt and the tokens of `path`."""
+        body = self._body(path) | {"n_predict": 1, "n_probs": 1, "logit_bias": [[t, ONLY_THESE] for t in allowed]}
+        answer = await asyncio.to_thread(self._complete, body, first=not self.output_tokens)
+        token = int(answer["choices"][0]["logprobs"]["content"][0]["id"])
+        if token not in allowed:
+            raise ModelError(f"llama.cpp drew token {token}, which was not allowed")
+        return token
+
+    async def write(self, grammar: str) -> tuple[str, str]:
+        """Free text (or text that fits `grammar`) and why it ended."""
+        body = self._body(()) | {"n_predict": self._sampling.max_tokens}
+        if grammar:
+            body["grammar"] = grammar
+        if self._sampling.logprobs:
+            body["n_probs"] = 1
+        choice = (await asyncio.to_thread(self._complete, body, first=True))["choices"][0]
+        return str(choice["text"]), str(choice["finish_reason"])
+
+    def _body(self, path: Sequence[int]) -> dict[str, Any]:
+        return {
+            "prompt": [self._prompt, *path],
+            "id_slot": self._slot,
+            "cache_prompt": True,
+            "temperature": self._sampling.temperature,
+            "seed": int(digest([self._sampling.seed, self._prompt, list(path)])[:7], 16),
+            # the distribution as the model has it: no truncation that nobody asked for
+            "top_k": 0,
+            "top_p": 1.0,
+            "min_p": 0.0,
+        }
+
+    def _complete(self, body: dict[str, Any], *, first: bool) -> dict[str, Any]:
+        answer: dict[str, Any] = self._server.handle_completions(body)
+        if "error" in answer:
+            raise ModelError(f"llama.cpp: {answer['error'].get('message', answer['error'])}")
+        usage = answer["usage"]
+        if first:
+            self.input_tokens = int(usage["prompt_tokens"])
+            self.cached_tokens = int(usage["prompt_tokens_details"]["cached_tokens"])
+        self.output_tokens += int(usage["completion_tokens"])
+        if self._sampling.logprobs:
+            rows = (answer["choices"][0].get("logprobs") or {}).get("content") or []
+            self.logprobs += [TokenLogprob(token=row["token"], logprob=row["logprob"]) for row in rows]
+        return answer
+
+
+class _CpuMeter:
+    """CPU-seconds of this process, shared equally among the calls in flight while they were spent."""
+
+    def __init__(self) -> None:
+        self._active: list[list[float]] = []
+        self._last = 0.0
+
+    @contextmanager
+    def call(self) -> Iterator[list[float]]:
+        """Yield a one-element list that holds this call's CPU-seconds when the block has ended."""
+        spent = [0.0]
+        self._share()
+        self._active.append(spent)
+        try:
+            yield spent
+        finally:
+            self._share()
+            # by identity: two calls that spent the same are still two calls
+            self._active = [other for other in self._active if other is not spent]
+
+    def _share(self) -> None:
+        now = time.process_time()
+        for spent in self._active:
+            spent[0] += (now - self._last) / len(self._active)
+        self._last = now
+
+
+def idle_cores() -> int:
+    """Cores that nothing is using now, at least one: more threads than that wait for each other instead of computing."""
+    import psutil
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    busy = float(psutil.cpu_percent(interval=0.2)) / 100
+    return max(1, round(cores * (1 - busy)))
+
+
+def _start(gguf: Path, slots: int, context: int, threads: int) -> Any:
+    try:
+        import xllamacpp
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "local models need llama.cpp, which is not installed", 'pip install "prentice[local]"'
+        ) from error
+    if not gguf.is_file():
+        raise PrenticeError(f"{gguf}: no such model file", "`prentice models list` names the models to get")
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(gguf)
+    parameters.n_ctx, parameters.n_parallel = context * slots, slots
+    for cpu in (parameters.cpuparams, parameters.cpuparams_batch):
+        cpu.n_threads, cpu.poll = threads, 0
+    parameters.verbosity = -1
+    parameters.warmup = False
+    try:
+        return xllamacpp.Server(parameters)
+    except RuntimeError as error:
+        raise PrenticeError(
+            f"{gguf}: llama.cpp cannot load this file; it may be cut short",
+            "remove it and run `prentice models get` again",
+        ) from error
+
+
+def _grammar(request: Request) -> str:
+    import xllamacpp
+
+    if request.response_schema is not None:
+        return str(xllamacpp.json_schema_to_grammar(json.dumps(request.response_schema)))
+    if request.tools:
+        return _tools_grammar(request.tools)
+    return ""
+
+
+def _tools_grammar(tools: Sequence[Tool]) -> str:
+    schema = json.dumps(tool_call_schema(tools))
+    return "\n".join([
+        "%llguidance {}",
+        "start: call+ | text",
+        f'call: "{OPEN}" body "{CLOSE}" /\\n?/',
+        f"body: %json {schema}",
+        r"text: /[^<](.|\n)*/",
+    ])
