@@ -46,8 +46,9 @@ class PolicyResult(Record):
     cost_per_success: float | None = None
     """Cost of all episodes over the number of successes, in `cost_unit`."""
     cost_unit: Literal["USD", "CPU-s"] | None = None
-    timing: Literal["measured", "scaled", "none"] = "measured"
-    """`scaled`: recorded times, multiplied by how the base model runs now over how it ran then."""
+    timing: Literal["measured", "scaled", "recorded", "none"] = "measured"
+    """`scaled`: recorded times, multiplied by how the base model runs now over how it ran then; `recorded`: as they
+    were recorded, perhaps elsewhere."""
 
 
 class Verdict(Record):
@@ -56,7 +57,7 @@ class Verdict(Record):
     answer: Literal["promote", "hold", "more data"]
     margin: float
     reasons: tuple[str, ...]
-    """One line per condition: what was asked, what was measured."""
+    """One line per condition, `state: asked; measured`, where state is met, not met, undecided or not judged."""
 
 
 class Report(Record):
