@@ -1,1 +1,8 @@
+"""Anything that continues a chat. `policy.py` is the contract; `open_policy` turns one line of configuration into a policy."""
 
+from prentice.models.chat import ChatFormat
+from prentice.models.policy import Policy
+from prentice.models.recorded import RecordedModel
+from prentice.models.scripted import ScriptedModel
+
+__all__ = ["ChatFormat", "Policy", "RecordedModel", "ScriptedModel"]

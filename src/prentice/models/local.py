@@ -44,7 +44,7 @@ class LocalModel:
         self.slots = slots
         self.threads = threads or idle_cores()
         self._server: Any = _start(gguf, slots, context, self.threads)
-        self._free: asyncio.Queue[int] | None = None
+        self._free: tuple[asyncio.AbstractEventLoop, asyncio.Queue[int]] | None = None
         self._tries: dict[tuple[str, ...], Trie] = {}
         self._meter = _CpuMeter()
         properties = self._http("/props")
@@ -113,11 +113,13 @@ class LocalModel:
 
     def _slots_of_this_loop(self) -> asyncio.Queue[int]:
         # a queue belongs to one event loop, and a script may run several, one after the other
-        if self._free is None or getattr(self._free, "_loop", None) not in (None, asyncio.get_running_loop()):
-            self._free = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        if self._free is None or self._free[0] is not loop:
+            queue: asyncio.Queue[int] = asyncio.Queue()
             for slot in range(self.slots):
-                self._free.put_nowait(slot)
-        return self._free
+                queue.put_nowait(slot)
+            self._free = (loop, queue)
+        return self._free[1]
 
     def _http(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()

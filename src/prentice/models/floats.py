@@ -1,0 +1,136 @@
+"""GGUF → safetensors, once: a model that was fetched as GGUF becomes one that can be trained.
+
+transformers reads a GGUF file but refuses to train or save what it read, so the numbers move into a fresh model.
+The weights stay float32: what a 4-bit file decodes to is exact there, while bfloat16 would round every weight again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prentice.errors import PrenticeError
+from prentice.runs import folder_atomic, full_disk_is_the_users
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PROBE = "Prentice: 3.14 apples, 2 déjà-vus, and it's done."
+
+
+def to_safetensors(gguf: Path, folder: Path, finish: Callable[[Path], None] | None = None) -> None:
+    """Write the model of a GGUF file as a transformers folder (float32) with its tokenizer and chat template.
+
+    Args:
+        gguf: the file.
+        folder: appears whole or not at all.
+        finish: called with the scratch folder once the model is in it, to lay something beside it.
+    Raises: PrenticeError if the file cannot be read, is of a kind whose tokenizer cannot be rebuilt, or the written
+        model's logits differ from those of the model that was read.
+    """
+    with folder_atomic(folder) as scratch:
+        tokenizer = read_tokenizer(gguf)
+        with _quiet():
+            model = _fresh(_read(gguf), tokenizer)
+            with weights_on_full_disk(folder):
+                model.save_pretrained(scratch)
+            tokenizer.save_pretrained(scratch)
+        if finish is not None:
+            finish(scratch)
+
+
+def read_tokenizer(gguf: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a GGUF file, split as the file's `tokenizer.ggml.pre` says.
+
+    transformers ignores that field and takes GPT-2's splitting for all, which tokenises "  1" another way than
+    llama.cpp does.
+
+    Raises: PrenticeError for a splitting that is not known here.
+    """
+    from transformers import AutoTokenizer
+
+    kind = _pre_tokenizer(gguf)
+    splitting = _splitting(kind)
+    if splitting is None:
+        raise PrenticeError(
+            f"{gguf}: its tokenizer splits text by {kind!r}, which cannot be rebuilt",
+            "take a base that comes as safetensors",
+        )
+    with _quiet():
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer.backend_tokenizer.pre_tokenizer = splitting
+    return tokenizer  # type: ignore[no-any-return]
+
+
+def _pre_tokenizer(gguf: Path) -> str:
+    from gguf import GGUFReader
+
+    try:
+        field = GGUFReader(gguf).get_field("tokenizer.ggml.pre")
+    except (ValueError, OSError, IndexError) as error:
+        raise PrenticeError(f"{gguf}: not a whole GGUF file: {error}", "get the model again") from error
+    return "default" if field is None else str(field.contents())
+
+
+def _splitting(kind: str) -> Any | None:
+    from tokenizers import pre_tokenizers as split
+
+    by_gpt2 = split.ByteLevel(add_prefix_space=False, use_regex=True)
+    known = {"gpt-2": by_gpt2, "smollm": split.Sequence([split.Digits(individual_digits=True), by_gpt2])}
+    return known.get(kind)
+
+
+def _read(gguf: Path) -> PreTrainedModel:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(  # type: ignore[no-any-return]
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+    )
+
+
+def _fresh(read: Any, tokenizer: Any) -> Any:
+    """The same numbers in a model that may be trained and saved, proved by equal logits."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    plain = read.config.to_dict()
+    for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
+        plain.pop(key, None)
+    config = AutoConfig.for_model(plain.pop("model_type"), **plain)
+    config.architectures = [type(read).__name__]
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    model.load_state_dict(read.state_dict())
+    model.generation_config = read.generation_config
+    ids = tokenizer(PROBE, return_tensors="pt").input_ids
+    with torch.inference_mode():
+        apart = (model(ids).logits - read.eval()(ids).logits).abs().max().item()
+    if apart > 0:
+        raise PrenticeError(f"the rebuilt model's logits differ from the file's by up to {apart:.2g}")
+    return model
+
+
+@contextlib.contextmanager
+def weights_on_full_disk(path: Path) -> Iterator[None]:
+    """Turn safetensors' own error for a full disk, which is no OSError, into the one clear line."""
+    from safetensors import SafetensorError
+
+    with full_disk_is_the_users(path):
+        try:
+            yield
+        except SafetensorError as error:
+            code = str(error).rpartition("os error ")[2].rstrip(") ")
+            if not code.isdigit():
+                raise
+            raise OSError(int(code), str(error)) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' own progress bars off the screen; errors still come as exceptions."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
+
