@@ -1,0 +1,217 @@
+"""The report's plots as SVG text. matplotlib loads on the first plot, without pyplot and its global state."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from prentice.evaluation.wording import MARKS, significant
+from prentice.records import PolicyResult, Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# the colours of white paper; a page puts its own in their place by these values
+INK, MUTED, LINE, PAPER = "#1c2127", "#5b6570", "#d8dde3", "#ffffff"
+COLOURS = {"teacher": "#8a4bd0", "base": "#b3630a", "student": "#0b7a5b"}
+TRIVIAL = "#7d8792"
+VARIABLES = {
+    INK: "ink", MUTED: "muted", LINE: "line", PAPER: "paper", TRIVIAL: "trivial",
+    **{colour: name for name, colour in COLOURS.items()},
+}  # fmt: skip
+SIZE = (5.8, 3.9)
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "prentice",
+    "font.family": "sans-serif",
+    "font.size": 10.0,
+    "text.parse_math": False,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "text.color": INK,
+}
+
+
+def success_cost_plot(report: Report) -> str:
+    """Success against cost per success as one SVG document on white, for a README; empty text without any cost."""
+    return _draw(report, _success_cost) if _placed(report) else ""
+
+
+def page_plots(report: Report) -> dict[str, str]:
+    """The plots that the report can fill, by name, as SVG elements that take their colours from CSS variables."""
+    drawn = {}
+    if _placed(report):
+        drawn["success_cost"] = _draw(report, _success_cost)
+    if any(r.latencies_s for r in report.results):
+        drawn["latency"] = _draw(report, _latency)
+    return {name: _inline(svg, name) for name, svg in drawn.items()}
+
+
+def _draw(report: Report, plot: Callable[[Axes, Report], None]) -> str:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=SIZE, layout="constrained", facecolor=PAPER)
+        axes = figure.add_subplot(facecolor=PAPER)
+        plot(axes, report)
+        axes.tick_params(which="both", length=0)
+        axes.spines["left"].set_visible(False)
+        drawn = io.StringIO()
+        # no date and no metadata: equal reports give equal files
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return drawn.getvalue()
+
+
+def _inline(svg: str, name: str) -> str:
+    """An SVG document as an element of a page: no header, no fixed size, ids of its own, colours from the page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1), count=1)
+    svg = svg.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+    svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
+    svg = re.sub(r'(xlink:href="|url\()#', rf"\1#{name}-", svg)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f"var(--{variable})")
+    return svg
+
+
+def _placed(report: Report) -> list[PolicyResult]:
+    """The results with a place on the cost axis: those whose cost is in the report's one unit, and above 0."""
+    unit = _unit(report)
+    return [r for r in report.results if unit is not None and r.cost_unit == unit and r.cost_per_success]
+
+
+def _unit(report: Report) -> str | None:
+    """The student's unit where it has one, else the first found: two units do not share an axis."""
+    ordered = sorted(report.results, key=lambda r: r.name != "student")
+    return next((r.cost_unit for r in ordered if r.cost_unit is not None and r.cost_per_success), None)
+
+
+def _colour(result: PolicyResult) -> str:
+    return COLOURS.get(result.name, TRIVIAL)
+
+
+def _success_cost(axes: Axes, report: Report) -> None:
+    placed = _placed(report)
+    for result in placed:
+        _point(axes, result)
+    axes.set_xscale("log")
+    low = min(_cost_ends(r)[0] for r in placed)
+    high = max(_cost_ends(r)[1] for r in placed)
+    axes.set_xlim(low / 1.6, high * 1.6)
+    top = max(r.success.high for r in report.results) * 100
+    axes.set_ylim(0, min(100, top * 1.12))
+    for result in report.results:
+        if result not in placed:
+            _level(axes, result)
+    unit = {"USD": "dollars", "CPU-s": "CPU-seconds"}[str(_unit(report))]
+    axes.set_xlabel(f"cost per success, {unit} (log scale; cheaper is left)")
+    axes.set_title("success, %", loc="left", color=MUTED, fontsize=10)
+    axes.xaxis.set_major_formatter(_plain)
+    axes.xaxis.set_minor_formatter(_few_minor if high / low < 30 else _nothing)
+
+
+def _point(axes: Axes, result: PolicyResult) -> None:
+    cost = result.cost_per_success or 0.0
+    left, right = _cost_ends(result)
+    value, success = result.success.value * 100, result.success
+    axes.errorbar(
+        [cost],
+        [value],
+        xerr=[[cost - left], [right - cost]],
+        yerr=[[value - success.low * 100], [success.high * 100 - value]],
+        fmt="o",
+        color=_colour(result),
+        markersize=8 if result.name == "student" else 6.5,
+        elinewidth=1.4,
+        capsize=3,
+    )
+    axes.annotate(
+        result.name + MARKS.get(result.timing if result.cost_unit == "CPU-s" else "", ""),
+        (cost, value),
+        xytext=(9, 7),
+        textcoords="offset points",
+        color=_colour(result),
+        weight="bold" if result.name == "student" else "normal",
+    )
+
+
+def _cost_ends(result: PolicyResult) -> tuple[float, float]:
+    """What the ends of the success interval make of the cost per success; an end at 0 has no cost, so it is cut off."""
+    cost, success = result.cost_per_success or 0.0, result.success
+    right = cost * success.value / success.low if success.low > 0 else cost
+    return cost * success.value / success.high, right
+
+
+def _level(axes: Axes, result: PolicyResult) -> None:
+    """A policy without a place on the cost axis, as a line at its success."""
+    value = result.success.value * 100
+    axes.axhline(value, color=_colour(result), linewidth=1.2, linestyle=(0, (4, 3)))
+    why = "no success" if result.successes == 0 else f"cost in {result.cost_unit}" if result.cost_per_success else "no cost"
+    axes.annotate(
+        f"{result.name} ({why})",
+        (0.99, value),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="right",
+        color=_colour(result),
+    )
+
+
+def _latency(axes: Axes, report: Report) -> None:
+    timed = [r for r in report.results if any(v > 0 for v in r.latencies_s)]
+    for result in timed:
+        values = sorted(v for v in result.latencies_s if v > 0)
+        share = [100 * (i + 1) / len(values) for i in range(len(values))]
+        style = "-" if result.timing == "measured" else (0, (5, 2))
+        axes.step([values[0], *values], [0, *share], where="post", color=_colour(result), linestyle=style, linewidth=1.8)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 103)
+    axes.set_yticks([0, 25, 50, 75, 95])
+    axes.set_xlabel("latency per episode, seconds (log scale)")
+    axes.set_title("episodes finished, %", loc="left", color=MUTED, fontsize=10)
+    axes.xaxis.set_major_formatter(_plain)
+    low, high = (end(v for r in timed for v in r.latencies_s if v > 0) for end in (min, max))
+    axes.xaxis.set_minor_formatter(_few_minor if high / low < 30 else _nothing)
+    _legend(axes, timed)
+
+
+def _legend(axes: Axes, timed: list[PolicyResult]) -> None:
+    """Names in their colours above the plot, where no line can run through them."""
+    from matplotlib.lines import Line2D
+
+    styles = ["-" if r.timing == "measured" else (0, (5, 2)) for r in timed]
+    handles = [Line2D([], [], color=_colour(r), linestyle=s) for r, s in zip(timed, styles, strict=True)]
+    labels = [r.name + MARKS.get(r.timing, "") for r in timed]
+    axes.legend(
+        handles, labels, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=min(len(timed), 3), frameon=False,
+        handlelength=1.6, columnspacing=1.2, borderaxespad=0.2, labelcolor=[_colour(r) for r in timed],
+    )  # fmt: skip
+
+
+def _plain(value: float, _: int | None = None) -> str:
+    return significant(value)
+
+
+def _few_minor(value: float, _: int | None = None) -> str:
+    """Labels at 2 and 5 between the powers of ten."""
+    leading = value / 10 ** math.floor(math.log10(value) + 1e-9)
+    return significant(value) if round(leading, 6) in (2, 5) else ""
+
+
+def _nothing(value: float, _: int | None = None) -> str:
+    del value
+    return ""
