@@ -1,0 +1,97 @@
+"""Episodes as JSON lines, gzipped where the name ends in .gz: written whole or not at all, read back equal."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from datetime import UTC, timedelta
+from io import BufferedWriter
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from prentice.errors import DataError
+from prentice.records.episodes import Episode
+from prentice.runs import full_disk_is_the_users
+
+
+def write_episodes(path: str | Path, episodes: Iterable[Episode]) -> int:
+    """Write episodes, one a line; equal episodes give equal bytes, gzipped ones too.
+
+    Returns: how many.
+    Raises: DataError naming an episode that JSON cannot hold; PrenticeError on a full disk. An older file then stays.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with full_disk_is_the_users(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        part = Path(scratch) / path.name
+        number = _write(part, episodes)
+        part.replace(path)
+    return number
+
+
+def read_episodes(path: str | Path) -> Iterator[Episode]:
+    """Stream the episodes of a file; blank lines are skipped.
+
+    Raises: DataError naming file, line and key of what cannot be read; the episodes before it have been given by then.
+    """
+    path, number = Path(path), 0
+    try:
+        if path.suffix == ".gz" and path.stat().st_size == 0:
+            raise EOFError("the file is empty")  # gzip itself takes it for no lines
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _episode(line, f"{path}:{number}")
+    except gzip.BadGzipFile as error:
+        raise DataError(f"{path}:{number + 1}: not gzip data, or damaged ({error})") from error
+    except (EOFError, zlib.error) as error:
+        raise DataError(
+            f"{path}:{number + 1}: damaged or cut short ({error})", "copy or make the file again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+
+
+def _write(path: Path, episodes: Iterable[Episode]) -> int:
+    number = 0
+    with path.open("wb") as raw:
+        file: gzip.GzipFile | BufferedWriter = raw
+        if path.suffix == ".gz":
+            file = gzip.GzipFile("", "wb", 6, raw, mtime=0)  # no name and no time: equal episodes, equal bytes
+        try:
+            for episode in episodes:
+                file.write(_line(episode))
+                number += 1
+        finally:
+            if file is not raw:
+                file.close()
+        raw.flush()
+        os.fsync(raw.fileno())
+    return number
+
+
+def _line(episode: Episode) -> bytes:
+    offset = episode.started_at.utcoffset() or timedelta()
+    if offset % timedelta(minutes=1):  # JSON's offsets have no seconds: the same moment in UTC loses nothing
+        episode = episode.model_copy(update={"started_at": episode.started_at.astimezone(UTC)})
+    try:
+        episode.content_hash()  # refuses NaN, which would be written as null
+        return episode.model_dump_json().encode() + b"\n"
+    except ValueError as error:
+        raise DataError(f"episode {episode.id!r} (case {episode.case!r}) cannot be written as JSON: {error}") from error
+
+
+def _episode(line: bytes, place: str) -> Episode:
+    try:
+        return Episode.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "literal_error" and key == "version":
+            hint = "upgrade prentice, or have the file written by this version"
+            raise DataError(f"{place}: written in another version ({first['input']!r})", hint) from error
+        raise DataError(f"{place}: {f'{key}: ' if key else ''}{first['msg']}") from error
