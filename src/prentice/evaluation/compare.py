@@ -125,7 +125,7 @@ def _by_case(name: str, episodes: Sequence[Episode], split: Split) -> dict[str, 
             raise DataError(f"{name}: episode {episode.id} is of the split {episode.split!r}, not {split!r}")
         if episode.case in found:
             raise DataError(
-                f"{name}: case {episode.case!r} was played twice, by episodes {found[episode.case].id} and {episode.id}",
+                f"{name}: case {episode.case!r} was played twice: episodes {found[episode.case].id}, {episode.id}",
                 "give one attempt a case",
             )
         found[episode.case] = episode
@@ -212,11 +212,11 @@ def _scaled(result: PolicyResult, scale: float | None) -> PolicyResult:
         return result
     if scale is None:
         return result.model_copy(update={"timing": "recorded"})
-    times = {
-        name: None if value is None else value * scale
-        for name in ("latency_p50_s", "latency_p95_s", "processing_s", *(["cost_per_success"] if result.cost_unit == "CPU-s" else []))
-        for value in [getattr(result, name)]
-    }
+    fields = ["latency_p50_s", "latency_p95_s", "processing_s"]
+    if result.cost_unit == "CPU-s":
+        fields.append("cost_per_success")
+    known = {field: getattr(result, field) for field in fields}
+    times = {field: value * scale for field, value in known.items() if value is not None}
     return result.model_copy(
         update={**times, "latencies_s": tuple(v * scale for v in result.latencies_s), "timing": "scaled"}
     )

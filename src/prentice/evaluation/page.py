@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
 from prentice.evaluation.plots import page_plots
-from prentice.evaluation.wording import NONE, TITLES, count, headline, notes, percent, row, significant
+from prentice.evaluation.wording import TITLES, count, headline, notes, percent, row, significant
 from prentice.records import Report
 from prentice.runs import write_atomic
 
@@ -48,12 +49,21 @@ def render_page(report: Report) -> str:
         rows=[row(r) for r in report.results],
         notes=notes(report),
         # matplotlib escapes the text inside its own SVG
-        plots={name: Markup(svg) for name, svg in page_plots(report).items()},  # noqa: S704
+        plots={name: Markup(svg) for name, svg in page_plots(report).items()},
         dataset=_dataset(report.facts.get("dataset")),
         commands=_lines(report.facts.get("command")),
         others=_flat({name: fact for name, fact in report.facts.items() if name not in SHOWN_APART}),
+        created=_readable(report.created),
         count=count,
     )
+
+
+def _readable(created: str) -> str:
+    """An ISO time to the minute; any other text as it is."""
+    try:
+        return datetime.fromisoformat(created).strftime("%Y-%m-%d %H:%M %Z").rstrip()
+    except ValueError:
+        return created
 
 
 def _dataset(fact: JsonValue) -> dict[str, Any] | None:
@@ -63,12 +73,13 @@ def _dataset(fact: JsonValue) -> dict[str, Any] | None:
     total = _whole(ledger.get("rows_in"))
     dropped = ledger.get("dropped")
     entries = [("kept", _whole(ledger.get("kept")))]
-    entries += [(str(why), _whole(n)) for why, n in dropped.items()] if isinstance(dropped, Mapping) else []
+    entries += [(f"dropped: {why}", _whole(n)) for why, n in dropped.items()] if isinstance(dropped, Mapping) else []
+    shares = [n / total if total else 0.0 for _, n in entries]
     without = fact.get("replies_without_rows")
     return {
         "hash": str(fact.get("hash", "")),
         "total": count(total),
-        "entries": [(why, count(n), percent(n / total) if total else NONE, n / total if total else 0) for why, n in entries],
+        "entries": [(why, count(n), percent(part), part) for (why, n), part in zip(entries, shares, strict=True)],
         "without": [str(reply) for reply in without] if isinstance(without, list | tuple) else [],
     }
 

@@ -6,9 +6,9 @@ import io
 import math
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from prentice.evaluation.wording import MARKS, significant
+from prentice.evaluation.wording import MARKS
 from prentice.records import PolicyResult, Report
 
 if TYPE_CHECKING:
@@ -22,12 +22,15 @@ VARIABLES = {
     INK: "ink", MUTED: "muted", LINE: "line", PAPER: "paper", TRIVIAL: "trivial",
     **{colour: name for name, colour in COLOURS.items()},
 }  # fmt: skip
-SIZE = (5.8, 3.9)
-STYLE = {
+SIZE = (5.0, 3.5)
+ALMOST_NOTHING = 1e-3
+"""A rule answers in microseconds: below this part of the largest, a figure is not drawn to scale."""
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "prentice",
     "font.family": "sans-serif",
     "font.size": 10.0,
+    "lines.linewidth": 1.8,
     "text.parse_math": False,
     "axes.edgecolor": LINE,
     "axes.labelcolor": MUTED,
@@ -53,7 +56,7 @@ def page_plots(report: Report) -> dict[str, str]:
     drawn = {}
     if _placed(report):
         drawn["success_cost"] = _draw(report, _success_cost)
-    if any(r.latencies_s for r in report.results):
+    if _timed(report):
         drawn["latency"] = _draw(report, _latency)
     return {name: _inline(svg, name) for name, svg in drawn.items()}
 
@@ -77,7 +80,9 @@ def _draw(report: Report, plot: Callable[[Axes, Report], None]) -> str:
 def _inline(svg: str, name: str) -> str:
     """An SVG document as an element of a page: no header, no fixed size, ids of its own, colours from the page."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1), count=1)
+    for size in ("width", "height"):
+        svg = re.sub(rf'(<svg[^>]*?) {size}="[^"]*"', r"\1", svg, count=1)
+    # the figure around it has the words
     svg = svg.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
     svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
@@ -88,9 +93,10 @@ def _inline(svg: str, name: str) -> str:
 
 
 def _placed(report: Report) -> list[PolicyResult]:
-    """The results with a place on the cost axis: those whose cost is in the report's one unit, and above 0."""
+    """The results with a place on the cost axis: in its one unit, and not so cheap that they squeeze the rest."""
     unit = _unit(report)
-    return [r for r in report.results if unit is not None and r.cost_unit == unit and r.cost_per_success]
+    costs = {r.name: r.cost_per_success or 0.0 for r in report.results if unit is not None and r.cost_unit == unit}
+    return [r for r in report.results if costs.get(r.name, 0.0) > ALMOST_NOTHING * max(costs.values(), default=0.0)]
 
 
 def _unit(report: Report) -> str | None:
@@ -115,7 +121,7 @@ def _success_cost(axes: Axes, report: Report) -> None:
     axes.set_ylim(0, min(100, top * 1.12))
     for result in report.results:
         if result not in placed:
-            _level(axes, result)
+            _level(axes, result, placed, _unit(report))
     unit = {"USD": "dollars", "CPU-s": "CPU-seconds"}[str(_unit(report))]
     axes.set_xlabel(f"cost per success, {unit} (log scale; cheaper is left)")
     axes.set_title("success, %", loc="left", color=MUTED, fontsize=10)
@@ -155,29 +161,38 @@ def _cost_ends(result: PolicyResult) -> tuple[float, float]:
     return cost * success.value / success.high, right
 
 
-def _level(axes: Axes, result: PolicyResult) -> None:
+def _level(axes: Axes, result: PolicyResult, placed: list[PolicyResult], unit: str | None) -> None:
     """A policy without a place on the cost axis, as a line at its success."""
     value = result.success.value * 100
     axes.axhline(value, color=_colour(result), linewidth=1.2, linestyle=(0, (4, 3)))
-    why = "no success" if result.successes == 0 else f"cost in {result.cost_unit}" if result.cost_per_success else "no cost"
+    near = [p for p in placed if abs(p.success.value * 100 - value) < axes.get_ylim()[1] / 6]
+    middle = math.sqrt(math.prod(axes.get_xlim()))
+    left = any((p.cost_per_success or 0.0) > middle for p in near)
     axes.annotate(
-        f"{result.name} ({why})",
-        (0.99, value),
+        f"{result.name} ({_why_not_placed(result, unit)})",
+        (0.01 if left else 0.99, value),
         xycoords=("axes fraction", "data"),
         xytext=(0, 4),
         textcoords="offset points",
-        ha="right",
+        ha="left" if left else "right",
         color=_colour(result),
     )
 
 
+def _why_not_placed(result: PolicyResult, unit: str | None) -> str:
+    if result.cost_unit is None:
+        return "cost unknown"
+    if result.successes == 0:
+        return "no success"
+    return "almost no cost" if result.cost_unit == unit else f"cost in {result.cost_unit}"
+
+
 def _latency(axes: Axes, report: Report) -> None:
-    timed = [r for r in report.results if any(v > 0 for v in r.latencies_s)]
+    timed = _timed(report)
     for result in timed:
         values = sorted(v for v in result.latencies_s if v > 0)
         share = [100 * (i + 1) / len(values) for i in range(len(values))]
-        style = "-" if result.timing == "measured" else (0, (5, 2))
-        axes.step([values[0], *values], [0, *share], where="post", color=_colour(result), linestyle=style, linewidth=1.8)
+        axes.step([values[0], *values], [0, *share], where="post", color=_colour(result), linestyle=_line(result))
     axes.set_xscale("log")
     axes.set_ylim(0, 103)
     axes.set_yticks([0, 25, 50, 75, 95])
@@ -189,12 +204,20 @@ def _latency(axes: Axes, report: Report) -> None:
     _legend(axes, timed)
 
 
+def _timed(report: Report) -> list[PolicyResult]:
+    slowest = max((r.latency_p50_s or 0.0 for r in report.results), default=0.0)
+    return [r for r in report.results if r.latencies_s and (r.latency_p50_s or 0.0) > ALMOST_NOTHING * slowest]
+
+
+def _line(result: PolicyResult) -> Literal["-"] | tuple[float, tuple[float, float]]:
+    return "-" if result.timing == "measured" else (0, (5, 2))
+
+
 def _legend(axes: Axes, timed: list[PolicyResult]) -> None:
     """Names in their colours above the plot, where no line can run through them."""
     from matplotlib.lines import Line2D
 
-    styles = ["-" if r.timing == "measured" else (0, (5, 2)) for r in timed]
-    handles = [Line2D([], [], color=_colour(r), linestyle=s) for r, s in zip(timed, styles, strict=True)]
+    handles = [Line2D([], [], color=_colour(r), linestyle=_line(r)) for r in timed]
     labels = [r.name + MARKS.get(r.timing, "") for r in timed]
     axes.legend(
         handles, labels, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=min(len(timed), 3), frameon=False,
@@ -202,16 +225,16 @@ def _legend(axes: Axes, timed: list[PolicyResult]) -> None:
     )  # fmt: skip
 
 
-def _plain(value: float, _: int | None = None) -> str:
-    return significant(value)
+def _plain(value: float, _: float = 0) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def _few_minor(value: float, _: int | None = None) -> str:
+def _few_minor(value: float, _: float = 0) -> str:
     """Labels at 2 and 5 between the powers of ten."""
     leading = value / 10 ** math.floor(math.log10(value) + 1e-9)
-    return significant(value) if round(leading, 6) in (2, 5) else ""
+    return _plain(value) if round(leading, 6) in (2, 5) else ""
 
 
-def _nothing(value: float, _: int | None = None) -> str:
+def _nothing(value: float, _: float = 0) -> str:
     del value
     return ""

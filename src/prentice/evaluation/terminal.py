@@ -17,13 +17,14 @@ STUDENT = "student"
 
 def terminal_table(report: Report) -> RenderableType:
     """The report as something rich can print."""
-    answered = [Text(f"{r.name} = {r.policy}", style="dim", overflow="fold") for r in report.results if r.policy != r.name]
-    said = [Text(note, style="dim") for note in notes(report)]
-    return Group(_table(report), *answered, *said, Text(), _verdict(report))
+    said = [f"{r.name} = {r.policy}" for r in report.results if r.policy != r.name] + notes(report)
+    lines = [Text(line, style="dim", overflow="fold") for line in said]
+    return Group(_table(report), Text(), *lines, *([Text()] if lines else []), _verdict(report))
 
 
 def _table(report: Report) -> Table:
-    title = Text.assemble((report.task, "bold"), f" · {count(report.cases)} cases of the {report.split} split · 95 % intervals")
+    measured = f" · {count(report.cases)} cases of the {report.split} split · 95 % intervals"
+    title = Text.assemble((report.task, "bold"), measured, "\n")
     table = Table(title=title, title_justify="left", title_style="", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("policy", min_width=8, overflow="fold")
     table.add_column("success", no_wrap=True)
@@ -39,19 +40,19 @@ def _table(report: Report) -> Table:
 
 def _cells(result: PolicyResult) -> list[Text]:
     cells = row(result)
-    return [
-        Text(text) for text in (cells.name, cells.success, cells.difference, cells.tokens, cells.p50, cells.p95, cells.cost)
-    ]
+    shown = (cells.name, cells.success, cells.difference, cells.tokens, cells.p50, cells.p95, cells.cost)
+    return [Text(text) for text in shown]
 
 
 def _verdict(report: Report) -> Panel:
-    lines = [Text(headline(report))]
     if report.verdict is None:
-        return Panel(Group(*lines), title="No verdict", title_align="left", border_style="dim")
-    lines += [_reason(reason) for reason in report.verdict.reasons]
+        return Panel(Text(headline(report)), title="No verdict", title_align="left", border_style="dim")
+    lines = [_reason(reason) for reason in report.verdict.reasons]
     colour = COLOURS[report.verdict.answer]
     title = Text(TITLES[report.verdict.answer], style=f"bold {colour}")
-    return Panel(Group(*lines), title=title, title_align="left", border_style=colour, padding=(0, 1))
+    return Panel(
+        Group(Text(headline(report)), *lines), title=title, title_align="left", border_style=colour, padding=(0, 1)
+    )
 
 
 def _reason(reason: str) -> Table:
@@ -62,5 +63,3 @@ def _reason(reason: str) -> Table:
     shown = text if state == "met" else f"{state}: {text}"
     line.add_row(Text(sign, style=colour), Text(shown))
     return line
-
-

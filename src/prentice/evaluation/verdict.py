@@ -1,10 +1,10 @@
-"""The verdict: may the student replace the teacher? Three conditions, each with what was asked and what was measured."""
+"""May the student replace the teacher? Three conditions, each with what was asked and what was measured."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from prentice.evaluation.wording import change, count, difference_text, money, seconds
+from prentice.evaluation.wording import change, count, difference_text, money, points, seconds
 from prentice.records import Interval, PolicyResult, Verdict
 from prentice.statistics import cases_to_settle
 
@@ -44,8 +44,8 @@ def judge(teacher: PolicyResult, student: PolicyResult, margin: float) -> Verdic
 
 
 def _success(difference: Interval, margin: float) -> Condition:
-    asked = f"success at most {margin * 100:g} points below the teacher's, with 95 % confidence"
-    measured = f"measured {difference_text(difference)} points"
+    asked = f"lower end of the difference above {points(-margin)} points"
+    measured = f"measured {difference_text(difference, digits=2)}"
     if difference.low > -margin:
         return Condition("met", f"{asked}; {measured}")
     return Condition("undecided" if difference.high > -margin else "not met", f"{asked}; {measured}")
@@ -62,7 +62,7 @@ def _cost(teacher: PolicyResult, student: PolicyResult) -> Condition:
     if teacher.cost_unit == "CPU-s" and _from_another_machine(teacher):
         return Condition("not judged", f"{asked}; the teacher's CPU-seconds were recorded elsewhere and not scaled")
     ours, theirs = student.cost_per_success, teacher.cost_per_success
-    measured = f"measured {money(ours, student.cost_unit)} against {money(theirs, teacher.cost_unit)}"
+    measured = f"{money(ours, student.cost_unit)} against {money(theirs, teacher.cost_unit)}"
     if ours is None:  # no success at all: the cost of one has no bound
         return Condition("not met", f"{asked}; {measured}")
     if theirs is None:
@@ -78,7 +78,7 @@ def _latency(teacher: PolicyResult, student: PolicyResult) -> Condition:
         return Condition("not judged", f"{asked}; no latency is known for {missing}")
     if _from_another_machine(teacher):
         return Condition("not judged", f"{asked}; the teacher's times were recorded elsewhere and not scaled")
-    measured = f"measured {seconds(ours)} against {seconds(theirs)}{change(ours, theirs)}"
+    measured = f"{seconds(ours)} against {seconds(theirs)}{change(ours, theirs)}"
     return Condition("met" if ours < theirs else "not met", f"{asked}; {measured}")
 
 

@@ -35,11 +35,15 @@ def row(result: PolicyResult) -> Row:
         policy=result.policy,
         success=f"{percent(result.success.value)} {_ends(result.success)}",
         difference=NONE if result.difference is None else difference_text(result.difference),
-        tokens=NONE if None in tokens else " / ".join(significant(t) for t in tokens if t is not None),
+        tokens=NONE if None in tokens else " / ".join(_mean_tokens(t) for t in tokens if t is not None),
         p50=NONE if result.latency_p50_s is None else seconds(result.latency_p50_s) + mark,
         p95=NONE if result.latency_p95_s is None else seconds(result.latency_p95_s) + mark,
         cost=NONE if result.cost_unit is None else money(result.cost_per_success, result.cost_unit) + cpu_mark,
     )
+
+
+def _mean_tokens(value: float) -> str:
+    return count(round(value)) if value >= 10 or value == 0 else f"{value:.1f}"
 
 
 def percent(share: float) -> str:
@@ -51,10 +55,16 @@ def _ends(interval: Interval) -> str:
     return f"[{interval.low * 100:.1f}, {interval.high * 100:.1f}]"
 
 
-def difference_text(interval: Interval) -> str:
+def difference_text(interval: Interval, digits: int = 1) -> str:
     """A difference of shares in percentage points: `+14.2 [+11.0, +17.4]`."""
-    value, low, high = (f"{end * 100:+.1f}".replace("-", "−") for end in (interval.value, interval.low, interval.high))
+    ends = (round(end * 100, digits) + 0.0 for end in (interval.value, interval.low, interval.high))  # no "-0.0"
+    value, low, high = (f"{end:+.{digits}f}".replace("-", "−") for end in ends)
     return f"{value} [{low}, {high}]"
+
+
+def points(share: float) -> str:
+    """-0.02 -> `−2`: percentage points as the user wrote them."""
+    return f"{share * 100:g}".replace("-", "−")
 
 
 def significant(value: float) -> str:
@@ -88,7 +98,12 @@ def change(ours: float, theirs: float) -> str:
     """`, 9.1 times lower`; empty where a ratio says nothing."""
     if ours <= 0 or theirs <= 0 or math.isclose(ours, theirs):
         return ""
-    return f", {significant(theirs / ours)} times lower" if ours < theirs else f", {significant(ours / theirs)} times higher"
+    return f", {times(theirs / ours)} times lower" if ours < theirs else f", {times(ours / theirs)} times higher"
+
+
+def times(ratio: float) -> str:
+    """A ratio: 9.012 -> `9.0`, 1.034 -> `1.03`, so that it never reads as 1.0 when it is not."""
+    return f"{ratio:.1f}" if 2 <= ratio < 100 else significant(ratio)
 
 
 def headline(report: Report) -> str:
@@ -110,7 +125,7 @@ def _cheaper(teacher: PolicyResult, student: PolicyResult) -> str:
     ours, theirs = student.cost_per_success, teacher.cost_per_success
     if not ours or not theirs:
         return ""
-    return f", and each success costs {significant(theirs / ours)} times less"
+    return f", and each success costs {times(theirs / ours)} times less"
 
 
 def _unmet(verdict: Verdict) -> str:
