@@ -1,0 +1,97 @@
+"""Rows that say the same twice, and rows that contradict each other."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from prentice.curation.rows import Row, prompt_bytes, still_in
+
+_SHINGLE = 5
+_PERMUTATIONS = 128
+_FOR_RECALL = (0.1, 0.9)
+"""Weight of false candidates against missed ones: candidates are compared exactly afterwards, so missing is worse."""
+
+
+def drop_exact(rows: Sequence[Row]) -> list[Row]:
+    """Drop rows whose prompt and reply an earlier row already has."""
+    seen: set[Hashable] = set()
+    for row in rows:
+        key = (row.prompt, row.reply)
+        if key in seen:
+            row.fate = "duplicate"
+        seen.add(key)
+    return still_in(rows)
+
+
+def drop_near(rows: Sequence[Row], threshold: float, seed: int) -> list[Row]:
+    """Drop rows whose last user message nearly repeats that of an earlier kept row, all else being equal.
+
+    Two messages are near when the Jaccard similarity of their sets of 5-character shingles (lower case, white space
+    made one space) is at least `threshold`. Candidates come from MinHash-LSH, so a pair just above it may be missed;
+    a pair below it is never dropped. Only rows with the same reply and the same other messages are compared.
+    """
+    groups: dict[Hashable, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.reply, _all_but_last_user(row)].append(row)
+    crowded = [group for group in groups.values() if len(group) > 1]
+    if crowded:
+        from datasketch import MinHashLSH
+
+        bands = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS, weights=_FOR_RECALL)
+        for group in crowded:
+            _drop_near_in(group, threshold, seed, MinHashLSH(num_perm=_PERMUTATIONS, params=(bands.b, bands.r)))
+    return still_in(rows)
+
+
+def _drop_near_in(group: Sequence[Row], threshold: float, seed: int, index: Any) -> None:
+    from datasketch import MinHash
+
+    texts = [_shingles(row) for row in group]
+    hashes = MinHash.bulk([[s.encode() for s in text] for text in texts], num_perm=_PERMUTATIONS, seed=seed)
+    for number, (row, text, minhash) in enumerate(zip(group, texts, hashes, strict=True)):
+        near = (texts[other] for other in index.query(minhash))
+        if any(len(text & other) >= threshold * len(text | other) for other in near):
+            row.fate = "near duplicate"
+        else:
+            index.insert(number, minhash, check_duplication=False)
+
+
+def _shingles(row: Row) -> set[str]:
+    text = next((m.content for m in reversed(row.example.messages) if m.role == "user"), "")
+    text = " ".join(text.lower().split())
+    return {text[i : i + _SHINGLE] for i in range(max(1, len(text) - _SHINGLE + 1))}
+
+
+def _all_but_last_user(row: Row) -> bytes:
+    messages = list(row.example.messages)
+    last = next((i for i in reversed(range(len(messages))) if messages[i].role == "user"), None)
+    if last is not None:
+        messages[last] = messages[last].model_copy(update={"content": ""})
+    return prompt_bytes(messages, row.example.tools)
+
+
+def drop_conflicts(rows: Sequence[Row], votes: Sequence[Row]) -> list[Row]:
+    """Where the reply is one of given choices, leave one reply per prompt: the one most of `votes` gave.
+
+    Without a majority none stays: nothing says which is right. Free text is left alone: one prompt may have several
+    good answers.
+
+    Args:
+        rows: what is still in.
+        votes: the rows before duplicates were dropped, so that a reply given twice counts twice.
+    """
+    counts: dict[bytes, Counter[Hashable]] = defaultdict(Counter)
+    for row in votes:
+        if row.choices:
+            counts[row.prompt][row.reply] += 1
+    for row in rows:
+        if not row.choices or len(counts[row.prompt]) == 1:
+            continue
+        (winner, most), (_, second) = counts[row.prompt].most_common(2)
+        if most == second:
+            row.fate = "conflict: same prompt, no majority among its replies"
+        elif row.reply != winner:
+            row.fate = "conflict: same prompt, most replies differ"
+    return still_in(rows)

@@ -1,0 +1,112 @@
+"""Which attempts are worth learning from: those that did not fail, satisfy `keep`, and are the best of their case."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prentice.curation.expression import Expression, Scalar
+from prentice.curation.facts import check_names, facts_of
+from prentice.errors import DataError
+from prentice.records import Episode
+
+
+@dataclass(eq=False, slots=True)
+class Attempt:
+    """One episode on its way: `fate` is empty while it is in, else the reason it was dropped."""
+
+    episode: Episode
+    facts: Mapping[str, Scalar] = field(default_factory=dict)
+    fate: str = ""
+
+
+def attempts_of(episodes: Iterable[Episode]) -> list[Attempt]:
+    """Put episodes into an order that does not depend on when they were played, and find their facts.
+
+    Raises: DataError if an episode is of the test split, or one case is in two splits.
+    """
+    ordered = sorted(episodes, key=lambda e: (e.case, e.run, e.attempt, e.id))
+    splits: dict[str, str] = {}
+    for episode in ordered:
+        if episode.split == "test":
+            raise DataError(
+                f"episode {episode.id} of case {episode.case!r} is of the split 'test': nothing may be learnt from it",
+                "curate episodes of the splits train and val only",
+            )
+        if splits.setdefault(episode.case, episode.split) != episode.split:
+            raise DataError(f"case {episode.case!r} came in twice, once in the split 'train' and once in 'val'")
+    attempts: dict[str, Attempt] = {}
+    again: list[Attempt] = []
+    for episode in ordered:
+        if episode.id in attempts:
+            again.append(Attempt(episode, fate="same episode twice"))
+        else:
+            attempts[episode.id] = Attempt(episode)
+    for attempt, facts in zip(attempts.values(), facts_of([a.episode for a in attempts.values()]), strict=True):
+        attempt.facts = facts
+    return [*attempts.values(), *again]
+
+
+def drop_failed(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Drop what ended early, named by the boundary it crossed."""
+    for attempt in attempts:
+        failure = attempt.episode.failure
+        if attempt.fate:
+            continue
+        if failure is not None:
+            attempt.fate = f"failed: {failure.where}"
+        elif not attempt.episode.turns:
+            attempt.fate = "no turns"
+    return _still_in(attempts)
+
+
+def drop_unwanted(attempts: Sequence[Attempt], keep: Expression) -> list[Attempt]:
+    """Drop what does not satisfy `keep`, and, under its own reason, what lacks a metric that `keep` names.
+
+    Raises: ConfigError if no attempt has a metric of that name, or its values do not fit the expression.
+    """
+    if attempts:
+        check_names(keep, (a.facts for a in attempts))
+    for attempt in attempts:
+        missing = next((name for name in keep.names if name not in attempt.facts), None)
+        if missing is not None:
+            attempt.fate = f"no metric `{missing}`"
+            continue
+        try:
+            attempt.fate = "" if keep.holds(attempt.facts) else f"`{keep.text}` is false"
+        except ArithmeticError as error:
+            attempt.fate = f"`{keep.text}` cannot be calculated: {error}"
+    return _still_in(attempts)
+
+
+def drop_second_best(attempts: Sequence[Attempt], best: int, rank_by: Expression | None) -> list[Attempt]:
+    """Leave the `best` attempts of each case: highest rank first, then the earliest attempt.
+
+    Raises: ConfigError if no attempt has a metric that `rank_by` names, or it gives no number.
+    """
+    if rank_by is not None and attempts:
+        check_names(rank_by, (a.facts for a in attempts))
+    cases: dict[str, list[Attempt]] = {}
+    for attempt in attempts:
+        cases.setdefault(attempt.episode.case, []).append(attempt)
+    for rivals in cases.values():
+        rivals.sort(key=lambda a: (-_rank(a, rank_by), a.episode.attempt, a.episode.run, a.episode.id))
+        for attempt in rivals[best:]:
+            attempt.fate = f"not among the best {best} of its case"
+    return _still_in(attempts)
+
+
+def _rank(attempt: Attempt, rank_by: Expression | None) -> float:
+    if rank_by is None:
+        return 0.0
+    if any(name not in attempt.facts for name in rank_by.names):
+        return -math.inf
+    try:
+        return rank_by.number(attempt.facts)
+    except ArithmeticError:
+        return -math.inf
+
+
+def _still_in(attempts: Sequence[Attempt]) -> list[Attempt]:
+    return [attempt for attempt in attempts if not attempt.fate]

@@ -1,0 +1,26 @@
+"""A dataset in words: what was kept, what was dropped and why, and what it cannot teach."""
+
+from __future__ import annotations
+
+from prentice.records import Manifest
+
+_NAMED = 10
+"""Replies without rows that are named; the manifest holds them all."""
+
+
+def summary(manifest: Manifest) -> tuple[str, ...]:
+    """Say, one line each, what a dataset keeps, each reason with its count, and the replies it has no row for."""
+    ledger = manifest.ledger
+    splits = ", ".join(f"{count} {name}" for name, count in manifest.splits.items())
+    lines = [f"kept {ledger.kept} of {ledger.rows_in} rows{_share(ledger.kept, ledger.rows_in)}: {splits}"]
+    for reason, count in sorted(ledger.dropped.items(), key=lambda item: (-item[1], item[0])):
+        lines.append(f"dropped {count}{_share(count, ledger.rows_in)}: {reason}")
+    without = manifest.replies_without_rows
+    if without:
+        more = f" and {len(without) - _NAMED} more" if len(without) > _NAMED else ""
+        lines.append(f"no kept row for {len(without)} of the choices: {', '.join(without[:_NAMED])}{more}")
+    return tuple(lines)
+
+
+def _share(part: int, whole: int) -> str:
+    return f" ({100 * part / whole:.0f} %)" if whole else ""
