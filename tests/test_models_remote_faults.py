@@ -1,0 +1,336 @@
+"""Remote models against a server of our own that misbehaves, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from prentice.errors import ModelError
+from prentice.models.capabilities import HONOURED
+from prentice.models.prices import Price
+from prentice.models.remote import RemoteModel
+from prentice.records import Message, Request, Sampling, Tool, ToolCall
+
+ASK = Request(function="f", messages=(Message(role="user", content="Is Paris in France?"),))
+PRICE = Price(input_usd=10, output_usd=100)
+# 10 tokens in at $10 and 2 out at $100 a million
+ONE_CALL_USD = 300e-6
+
+GOOD: dict[str, Any] = {
+    "id": "1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "tiny",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "yes"}}],
+    "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12},
+}
+GOOD_BY_PATH = {
+    "/messages": {
+        "id": "1",
+        "type": "message",
+        "role": "assistant",
+        "model": "tiny",
+        "content": [{"type": "text", "text": '{"answer": "yes"}'}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 4, "cache_read_input_tokens": 6, "output_tokens": 2},
+    },
+    ":generateContent": {
+        "candidates": [
+            {"content": {"role": "model", "parts": [{"text": '{"answer": "yes"}'}]}, "finishReason": "STOP"}
+        ],
+        "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 2, "totalTokenCount": 12},
+    },
+}
+
+
+class FaultyServer(ThreadingHTTPServer):
+    """Plays one trick a request, in order, and answers well when none is left."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.tricks: list[dict[str, Any]] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.times: list[float] = []
+        self.connections = 0
+        self.over = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def model(self, *, spec: str = "llamacpp:tiny", **arguments: Any) -> RemoteModel:
+        return RemoteModel(spec, **{"base_url": self.url + "/v1", "api_key": "sk-hush", "price": PRICE, **arguments})
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FaultyServer
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections += 1
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(json.loads(body))
+        self.server.times.append(time.monotonic())
+        trick = self.server.tricks.pop(0) if self.server.tricks else {}
+        if trick.get("never"):
+            self.server.over.wait(20)
+            self.close_connection = True
+            return
+        good = next((good for end, good in GOOD_BY_PATH.items() if self.path.split("?")[0].endswith(end)), GOOD)
+        text = trick.get("text", json.dumps(trick.get("reply", good))).encode()
+        self.send_response(trick.get("status", 200))
+        self.send_header("Content-Type", trick.get("type", "application/json"))
+        self.send_header("Content-Length", str(trick.get("length", len(text))))
+        if "retry_after" in trick:
+            self.send_header("Retry-After", trick["retry_after"])
+        self.close_connection = "length" in trick
+        self.end_headers()
+        self.wfile.write(text)
+
+
+@pytest.fixture
+def server() -> Iterator[FaultyServer]:
+    with FaultyServer() as faulty:
+        thread = threading.Thread(target=faulty.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield faulty
+        faulty.over.set()
+        faulty.shutdown()
+        thread.join()
+
+
+async def test_a_good_reply_comes_with_tokens_cost_and_one_attempt(server: FaultyServer) -> None:
+    reply = await server.model().generate(ASK, Sampling())
+    assert (reply.text, reply.finish_reason, reply.model, reply.attempts) == ("yes", "stop", "tiny", 1)
+    assert (reply.usage.input_tokens, reply.usage.cached_tokens, reply.usage.output_tokens) == (10, None, 2)
+    assert reply.cost_usd == pytest.approx(ONE_CALL_USD)
+    assert reply.latency_s is not None
+    assert 0 < reply.latency_s < 5
+
+
+async def test_429_is_tried_again_after_the_pause_it_asks_for(server: FaultyServer) -> None:
+    server.tricks = [{"status": 429, "retry_after": "1.2", "text": "{}"}]
+    reply = await server.model().generate(ASK, Sampling())
+    assert reply.attempts == 2
+    # a refused call costs nothing
+    assert reply.cost_usd == pytest.approx(ONE_CALL_USD)
+    # our own first pause would have been 0.5 s at most
+    assert server.times[1] - server.times[0] >= 1.2
+
+
+async def test_a_pause_may_be_a_date(server: FaultyServer) -> None:
+    at = email.utils.formatdate(time.time() + 2, usegmt=True)
+    server.tricks = [{"status": 503, "retry_after": at, "text": "{}"}]
+    assert (await server.model().generate(ASK, Sampling())).attempts == 2
+    # the date has whole seconds
+    assert server.times[1] - server.times[0] >= 0.9
+
+
+async def test_a_pause_of_an_hour_is_not_waited_for(server: FaultyServer) -> None:
+    server.tricks = [{"status": 429, "retry_after": "3600", "text": "{}"}]
+    with pytest.raises(ModelError, match="asks to wait 3600 s") as caught:
+        await server.model().generate(ASK, Sampling())
+    assert caught.value.retryable
+
+
+async def test_an_empty_account_is_not_tried_again(server: FaultyServer) -> None:
+    server.tricks = [{"status": 429, "text": '{"error": {"code": "insufficient_quota", "message": "no credit"}}'}]
+    with pytest.raises(ModelError, match="no credit") as caught:
+        await server.model().generate(ASK, Sampling())
+    assert not caught.value.retryable
+    assert len(server.bodies) == 1
+
+
+async def test_500_is_tried_again_as_often_as_allowed_and_then_says_so(server: FaultyServer) -> None:
+    server.tricks = [{"status": 500, "text": "oops"}] * 2
+    with pytest.raises(ModelError, match=r"HTTP 500.*after 2 attempts") as caught:
+        await server.model(retries=1).generate(ASK, Sampling())
+    assert caught.value.retryable
+    assert len(server.bodies) == 2
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        {"text": "\x00 garbage"},
+        {"text": "<html>a login page</html>", "type": "text/html"},
+        {"text": '{"a": 1}'},
+        {"reply": GOOD | {"choices": []}},
+        {"text": json.dumps(GOOD)[:60]},
+        {"text": json.dumps(GOOD)[:60], "length": 500},
+    ],
+    ids=["garbage", "a page", "other json", "no message", "half the json", "half the bytes"],
+)
+async def test_an_unreadable_reply_is_tried_again_and_priced(server: FaultyServer, trick: dict[str, Any]) -> None:
+    server.tricks = [trick]
+    reply = await server.model().generate(ASK, Sampling())
+    assert (reply.text, reply.attempts) == ("yes", 2)
+    assert reply.cost_usd == pytest.approx(2 * ONE_CALL_USD)
+
+
+async def test_a_server_that_never_answers_is_given_up_on_in_time(server: FaultyServer) -> None:
+    server.tricks = [{"never": True}] * 2
+    begun = time.monotonic()
+    with pytest.raises(ModelError, match=r"no reply within 0.3 s \(after 2 attempts\)") as caught:
+        await server.model(timeout_s=0.3, retries=1).generate(ASK, Sampling())
+    assert caught.value.retryable
+    assert time.monotonic() - begun < 3
+
+
+async def test_a_timeout_is_tried_again_and_priced(server: FaultyServer) -> None:
+    server.tricks = [{"never": True}]
+    reply = await server.model(timeout_s=0.5).generate(ASK, Sampling())
+    assert reply.attempts == 2
+    assert reply.cost_usd == pytest.approx(2 * ONE_CALL_USD)
+
+
+async def test_a_server_that_is_not_there_is_named_with_a_hint() -> None:
+    model = RemoteModel("llamacpp:tiny@http://127.0.0.1:9/v1", retries=0)
+    with pytest.raises(ModelError, match=r"127\.0\.0\.1:9.*no connection.*base URL") as caught:
+        await model.generate(ASK, Sampling())
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("spec", ["llamacpp:tiny", "anthropic:tiny", "gemini:tiny"])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+async def test_a_refused_request_fails_at_once_and_never_shows_the_key(
+    server: FaultyServer, spec: str, status: int
+) -> None:
+    server.tricks = [{"status": status, "text": '{"error": {"message": "bad temperature, key sk-hush"}}'}]
+    with pytest.raises(ModelError) as caught:
+        await server.model(spec=spec).generate(ASK, Sampling())
+    assert not caught.value.retryable
+    assert f"HTTP {status}" in caught.value.problem
+    assert ("_API_KEY" if status in (401, 403) else "temperature 1") in caught.value.hint
+    assert "hush" not in str(caught.value) + repr(caught.value)
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("spec", ["anthropic:tiny", "gemini:tiny"])
+async def test_other_forms_of_api_are_tried_again_alike(server: FaultyServer, spec: str) -> None:
+    server.tricks = [{"status": 503, "text": "{}"}, {"text": "garbage"}]
+    reply = await server.model(spec=spec, base_url=server.url).generate(ASK, Sampling())
+    assert reply.attempts == 3
+    assert reply.cost_usd == pytest.approx(2 * ONE_CALL_USD)
+    assert reply.usage.input_tokens == 10
+
+
+async def test_anthropics_cached_tokens_are_counted(server: FaultyServer) -> None:
+    reply = await server.model(spec="anthropic:tiny").generate(ASK, Sampling())
+    assert (reply.usage.input_tokens, reply.usage.cached_tokens) == (10, 6)
+
+
+async def test_a_reply_outside_the_choices_is_an_error_that_names_it(server: FaultyServer) -> None:
+    with pytest.raises(ModelError, match=r"replied 'yes', which is none of the 2 choices") as caught:
+        await server.model().generate(ASK.model_copy(update={"choices": ("red", "blue")}), Sampling())
+    assert not caught.value.retryable
+
+
+async def test_a_cut_reply_where_json_was_asked_for_says_what_to_raise(server: FaultyServer) -> None:
+    message = {"role": "assistant", "content": '{"answer": "ye'}
+    server.tricks = [{"reply": GOOD | {"choices": [{"index": 0, "finish_reason": "length", "message": message}]}}]
+    with pytest.raises(ModelError, match=r"which is no JSON \(raise max_tokens"):
+        await server.model().generate(ASK.model_copy(update={"response_schema": {"type": "object"}}), Sampling())
+
+
+def _texts(value: Any) -> str:
+    return json.dumps(value).lower().replace("_", "")
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini", "vllm"])
+async def test_what_the_table_calls_honoured_reaches_the_request(server: FaultyServer, provider: str) -> None:
+    parts = HONOURED[provider]
+    server.tricks = [{}] if provider in ("anthropic", "gemini") else [_wrapped("yes")]
+    model = server.model(spec=f"{provider}:tiny#{','.join(sorted(parts))}")
+    tools = (Tool(name="look_up", parameters={"type": "object", "properties": {}}),)
+    request = ASK.model_copy(update={"choices": ("yes", "no"), "tools": tools})
+    reply = await model.generate(request, Sampling(seed=4711, max_tokens=321, temperature=0.25))
+    assert reply.text == "yes"
+    sent = _texts(server.bodies[0])
+    assert '"enum": ["yes", "no"]' in sent
+    assert "lookup" in sent
+    assert ("4711" in sent) == ("seed" in parts)
+    assert "321" in sent
+    assert "0.25" in sent
+
+
+async def test_log_probabilities_and_tool_calls_come_back(server: FaultyServer) -> None:
+    function = {"name": "look_up", "arguments": '{"city": "Paris"}'}
+    message = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "7", "type": "function", "function": function}],
+    }
+    rows = [{"token": "a", "logprob": -0.5, "bytes": None, "top_logprobs": []}]
+    choice = {
+        "index": 0,
+        "finish_reason": "tool_calls",
+        "message": message,
+        "logprobs": {"content": rows, "refusal": None},
+    }
+    server.tricks = [{"reply": GOOD | {"choices": [choice]}}]
+    request = ASK.model_copy(update={"tools": (Tool(name="look_up"),)})
+    reply = await server.model(spec="llamacpp:tiny#tools").generate(request, Sampling(logprobs=True))
+    call = ToolCall(id="7", name="look_up", arguments='{"city": "Paris"}')
+    assert (reply.message.tool_calls, reply.finish_reason) == ((call,), "tool_calls")
+    assert [(row.token, row.logprob) for row in reply.token_logprobs] == [("a", -0.5)]
+    # and such a turn can be sent back as history
+    history = (*request.messages, reply.message, Message(role="tool", content="12 °C", tool_call_id="7"))
+    await server.model().generate(Request(function="f", messages=history), Sampling())
+    sent = server.bodies[1]["messages"]
+    assert sent[1]["tool_calls"] == [{"id": "7", "type": "function", "function": function}]
+    assert (sent[2]["role"], sent[2]["tool_call_id"]) == ("tool", "7")
+
+
+async def test_fifty_calls_share_the_connections_of_one_client(server: FaultyServer) -> None:
+    model = server.model()
+    turn = asyncio.Semaphore(model.slots)
+
+    async def ask() -> int:
+        async with turn:
+            return (await model.generate(ASK, Sampling())).attempts
+
+    assert await asyncio.gather(*(ask() for _ in range(50))) == [1] * 50
+    assert server.connections <= model.slots
+    assert len(model._clients) == 1
+    await model.close()
+    await model.close()
+    assert model._clients == {}
+
+
+def test_one_model_works_across_event_loops_and_leaves_no_connection_open(server: FaultyServer) -> None:
+    # an open connection would be a ResourceWarning, which is an error here
+    model = server.model()
+    for _ in range(3):
+        assert asyncio.run(model.generate(ASK, Sampling())).text == "yes"
+    assert server.connections == 3
+
+
+def _wrapped(answer: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": json.dumps({"answer": answer})}
+    return {"reply": GOOD | {"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}}
+
+
+def test_pauses_grow_and_differ() -> None:
+    from prentice.models.faults import LONGEST_PAUSE_S, backoff_s
+
+    pauses: Sequence[float] = [backoff_s(attempt) for attempt in (1, 2, 3, 20)]
+    assert 0.25 <= pauses[0] <= 0.5 <= pauses[1] <= 1.0 <= pauses[2] <= 2.0
+    assert pauses[3] <= LONGEST_PAUSE_S
+    assert len({backoff_s(1) for _ in range(20)}) > 1
