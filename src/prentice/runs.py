@@ -23,14 +23,15 @@ M = TypeVar("M", bound=BaseModel)
 
 @contextmanager
 def full_disk_is_the_users(path: Path) -> Iterator[None]:
-    """Turn "no space left on device" into one clear line; any other error passes unchanged."""
+    """Turn "no space left on device" (or within a quota or limit) into one clear line; other errors pass unchanged."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
+        limited = "file size limit reached" if error.errno == errno.EFBIG else "no space left on device"
         raise PrenticeError(
-            f"{path}: no space left on device", "free some space and run the same command again: it resumes"
+            f"{path}: {limited}", "free some space and run the same command again: it resumes"
         ) from error
 
 
