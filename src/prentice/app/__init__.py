@@ -1,1 +1,1 @@
-
+"""The doors: how people reach prentice. No logic of their own."""

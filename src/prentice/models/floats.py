@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import mmap
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +18,9 @@ from prentice.errors import PrenticeError
 from prentice.runs import folder_atomic, full_disk_is_the_users
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
+PRE = b"tokenizer.ggml.pre"
 PROBE = "Prentice: 3.14 apples, 2 déjà-vus, and it's done."
 
 
@@ -33,8 +36,8 @@ def to_safetensors(gguf: Path, folder: Path, finish: Callable[[Path], None] | No
     """
     with folder_atomic(folder) as scratch:
         tokenizer = read_tokenizer(gguf)
-        with _quiet():
-            model = _fresh(_read(gguf), tokenizer)
+        with quiet():
+            model = _rebuilt(gguf, tokenizer)
             with weights_on_full_disk(folder):
                 model.save_pretrained(scratch)
             tokenizer.save_pretrained(scratch)
@@ -59,20 +62,27 @@ def read_tokenizer(gguf: Path) -> PreTrainedTokenizerBase:
             f"{gguf}: its tokenizer splits text by {kind!r}, which cannot be rebuilt",
             "take a base that comes as safetensors",
         )
-    with _quiet():
+    with quiet():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     tokenizer.backend_tokenizer.pre_tokenizer = splitting
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def _pre_tokenizer(gguf: Path) -> str:
-    from gguf import GGUFReader
+    """The value of `tokenizer.ggml.pre`, found by its bytes: gguf's own reader takes seconds for a vocabulary.
 
-    try:
-        field = GGUFReader(gguf).get_field("tokenizer.ggml.pre")
-    except (ValueError, OSError, IndexError) as error:
-        raise PrenticeError(f"{gguf}: not a whole GGUF file: {error}", "get the model again") from error
-    return "default" if field is None else str(field.contents())
+    Source: the GGUF specification: key as u64 length and text, u32 type (8 is a string), u64 length and text.
+    """
+    with gguf.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data[:4] != b"GGUF":
+            raise PrenticeError(f"{gguf}: not a GGUF file", "remove it and get the model again")
+        key = struct.pack("<Q", len(PRE)) + PRE + struct.pack("<I", 8)
+        at = data.find(key)
+        if at < 0:
+            return "default"
+        (length,) = struct.unpack_from("<Q", data, at + len(key))
+        begin = at + len(key) + 8
+        return data[begin : begin + length].decode("utf-8", "replace")
 
 
 def _splitting(kind: str) -> Any | None:
@@ -83,33 +93,26 @@ def _splitting(kind: str) -> Any | None:
     return known.get(kind)
 
 
-def _read(gguf: Path) -> PreTrainedModel:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(  # type: ignore[no-any-return]
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-    )
-
-
-def _fresh(read: Any, tokenizer: Any) -> Any:
-    """The same numbers in a model that may be trained and saved, proved by equal logits."""
+def _rebuilt(gguf: Path, tokenizer: Any) -> Any:
+    """The file's numbers in a model that may be trained and saved, proved by equal logits."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    plain = read.config.to_dict()
+    config = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    read = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, config=config, dtype=torch.float32
+    ).eval()
+    plain = config.to_dict()
     for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
         plain.pop(key, None)
-    config = AutoConfig.for_model(plain.pop("model_type"), **plain)
-    config.architectures = [type(read).__name__]
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    model.load_state_dict(read.state_dict())
+    fresh = AutoConfig.for_model(plain.pop("model_type"), **plain)
+    model = type(read).from_pretrained(None, config=fresh, state_dict=read.state_dict(), dtype=torch.float32).eval()
     model.generation_config = read.generation_config
     ids = tokenizer(PROBE, return_tensors="pt").input_ids
     with torch.inference_mode():
-        apart = (model(ids).logits - read.eval()(ids).logits).abs().max().item()
+        apart = (model(ids).logits - read(ids).logits).abs().max().item()
     if apart > 0:
-        raise PrenticeError(f"the rebuilt model's logits differ from the file's by up to {apart:.2g}")
+        raise PrenticeError(f"{gguf}: the rebuilt model's logits differ from the file's by up to {apart:.2g}")
     return model
 
 
@@ -129,8 +132,7 @@ def weights_on_full_disk(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the libraries' own progress bars off the screen; errors still come as exceptions."""
     with contextlib.redirect_stderr(io.StringIO()):
         yield
-

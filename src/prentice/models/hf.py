@@ -18,7 +18,14 @@ from transformers.cache_utils import DynamicCache
 from prentice.errors import ModelError, PrenticeError
 from prentice.models.chat import ChatFormat, parse_reply
 from prentice.models.choices import Trie, walk
+from prentice.models.floats import quiet
 from prentice.records import Message, Reply, Request, Sampling, TokenLogprob, Usage
+
+
+def load(folder: Path) -> Any:
+    """The model of a transformers folder, in float32, without the library's progress bar."""
+    with quiet():
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
 class HFModel:
@@ -38,7 +45,7 @@ class HFModel:
         self.name = name or f"hf:{folder.name}"
         self.chat = ChatFormat.from_folder(folder)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        self._model: Any = model or AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        self._model: Any = model or load(folder)
         self._model.eval()
         self._ends = _end_tokens(self._model, self.tokenizer)
         self._busy = asyncio.Lock()

@@ -86,6 +86,12 @@ class LocalModel:
             token_logprobs=tuple(call.logprobs),
         )
 
+    async def warm_up(self, request: Request) -> None:
+        """Read the request once on every slot, so that the instructions it begins with are in each slot's cache."""
+        prompt = self._without_bos(self.chat.prompt(request.messages, request.tools))
+        for slot in range(self.slots):
+            await _Call(self._server, prompt, slot, Sampling(max_tokens=1)).write("")
+
     async def close(self) -> None:
         """Free the model's memory."""
         self._server = None

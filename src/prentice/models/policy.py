@@ -21,6 +21,10 @@ class Policy(Protocol):
         """
         ...
 
+    async def warm_up(self, request: Request) -> None:
+        """Get ready for requests that begin like this one, where that costs no money; elsewhere do nothing."""
+        ...
+
     async def close(self) -> None:
         """Give back what it holds: memory, connections. Calling it twice is harmless."""
         ...

@@ -54,6 +54,9 @@ class RecordedModel:
         self._asked[key] += 1
         return replies[index][1]
 
+    async def warm_up(self, request: Request) -> None:
+        """Nothing to get ready."""
+
     async def close(self) -> None:
         """Nothing to give back."""
 

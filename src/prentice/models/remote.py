@@ -1,7 +1,7 @@
 """Remote models: any provider that any-llm-sdk knows, and any server that speaks like one.
 
 Ours here, not the providers' SDKs': retries (counted and priced), the total time limit, the refusal of what would be
-ignored, and one client kept per event loop (a client made for each call costs ten times the call itself).
+ignored, and one client kept per event loop (making a client costs more than a call).
 """
 
 from __future__ import annotations

@@ -39,5 +39,8 @@ class ScriptedModel:
         message = answer if isinstance(answer, Message) else Message(role="assistant", content=answer)
         return Reply(message=message, model=self.name, usage=Usage(), latency_s=0.0, processing_s=0.0)
 
+    async def warm_up(self, request: Request) -> None:
+        """Nothing to get ready."""
+
     async def close(self) -> None:
         """Nothing to give back."""

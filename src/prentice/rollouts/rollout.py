@@ -22,13 +22,17 @@ class RolloutConfig(StageConfig):
     """How a policy is rolled out on cases."""
 
     tries: int = Field(1, ge=1)
-    """Attempts at each case; more than one needs a temperature above 0."""
+    """Attempts at each case."""
     temperature: float = Field(0.0, ge=0)
-    """0 takes the likeliest reply."""
+    """Of the first try; 0 takes the likeliest reply."""
+    retry_temperature: float = Field(1.0, ge=0)
+    """Of the tries after the first, which are there to differ from it."""
     max_tokens: int = Field(512, ge=1)
     """Longest reply, in tokens."""
     seed: int = 0
     """Attempt n of a case draws with a seed made of this, the case and n."""
+    warm_up: bool = True
+    """Let a local model read the instructions once before the clock runs, as a model in service has."""
     concurrency: int | None = Field(None, ge=1)
     """Episodes in flight; default: as many as the policy serves at once."""
 
@@ -49,7 +53,7 @@ class Plan:
 
 def run_id(task: Task, policy: str, audience: Audience, config: RolloutConfig) -> str:
     """The id of a rollout: the same task, policy and sampling resume the same run, whatever the concurrency."""
-    sampling = config.model_dump(mode="json", exclude={"tries", "concurrency"})
+    sampling = config.model_dump(mode="json", exclude={"tries", "concurrency", "warm_up"})
     return digest([task.name, task.fingerprint(), policy, audience, sampling])
 
 
@@ -60,14 +64,14 @@ def plan(
 
     Raises: PrenticeError when several tries would all be the same.
     """
-    if config.tries > 1 and config.temperature == 0:
+    if config.tries > 1 and config.retry_temperature == 0:
         raise PrenticeError(
-            f"tries = {config.tries} at temperature 0 would be {config.tries} equal replies", "set a temperature above 0"
+            f"tries = {config.tries} at retry_temperature = 0 would be equal replies", "set retry_temperature above 0"
         )
     run = run_id(task, policy, audience, config)
     stored = store.attempts(run)
-    # all first tries before any second one: whatever is there after a stop covers the most cases
-    wanted = [(case, attempt) for attempt in range(config.tries) for case in cases]
+    # the tries of a case follow each other, so that its prompt is still cached
+    wanted = [(case, attempt) for case in cases for attempt in range(config.tries)]
     todo = tuple((c, a) for c, a in wanted if (c.id, a) not in stored)
     return Plan(run=run, todo=todo, stored=len(wanted) - len(todo))
 
@@ -85,7 +89,7 @@ async def rollout(
 ) -> str:
     """Play every missing attempt and store it; return the run's id.
 
-    Each finished episode is stored before the next one is begun in its place, so a kill loses at most what was in flight.
+    Each finished episode is stored before the next is begun in its place: a kill loses at most what was in flight.
     """
     progress = progress or Silent()
     work = plan(task, policy.name, cases, store, config, audience)
@@ -95,7 +99,7 @@ async def rollout(
     async def player(bar: Bar, rows: Iterator[tuple[Case, int]]) -> None:
         for case, attempt in rows:
             sampling = Sampling(
-                temperature=config.temperature,
+                temperature=config.retry_temperature if attempt else config.temperature,
                 max_tokens=config.max_tokens,
                 seed=int(digest([config.seed, case.id, attempt])[:7], 16),
             )
@@ -113,10 +117,53 @@ async def rollout(
 
     players = min(config.concurrency or policy.slots, max(1, len(work.todo)))
     with progress.bar(title or policy.name, work.total, "episodes", done=work.stored) as bar:
+        if work.todo and config.warm_up:
+            await policy.warm_up(await task.environment(audience).reset(work.todo[0][0]))
         async with asyncio.TaskGroup() as group:
             for _ in range(players):
                 group.create_task(player(bar, queue))
     return work.run
+
+
+def play_all(
+    task: Task,
+    policy: Policy,
+    cases: Sequence[Case],
+    store: Store,
+    config: RolloutConfig,
+    *,
+    audience: Audience = "teacher",
+    progress: Progress | None = None,
+    title: str = "",
+) -> str:
+    """`rollout` for callers without an event loop; closes the policy when done.
+
+    Raises: the PrenticeError that stopped it, on its own.
+    """
+
+    async def whole() -> str:
+        try:
+            return await rollout(
+                task, policy, cases, store, config, audience=audience, progress=progress, title=title
+            )
+        finally:
+            await policy.close()
+
+    try:
+        return asyncio.run(whole())
+    except BaseExceptionGroup as group:
+        stopped = next((error for error in _leaves(group) if isinstance(error, PrenticeError)), None)
+        if stopped is None:
+            raise
+        raise stopped from group
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 class _Tally:

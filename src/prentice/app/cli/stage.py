@@ -1,0 +1,17 @@
+"""What the commands that run one stage of a project have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prentice.runs import StageRecord
+
+
+def run_one(name: str, project: Path, overrides: Sequence[str] | None, *, live_teacher: bool = False) -> StageRecord:
+    """Open the project, run the stage, return its record."""
+    from prentice.app.cli.terminal import terminal_progress
+    from prentice.pipeline import Context, Project, run_stage
+
+    context = Context(Project(project, overrides or ()), terminal_progress(), live_teacher)
+    return run_stage(context, name)

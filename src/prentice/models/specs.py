@@ -1,0 +1,94 @@
+"""One line of configuration → a policy: `recorded:…`, `local:…`, or a provider's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from prentice.errors import DataError
+from prentice.models.policy import Policy
+from prentice.models.recorded import RecordedModel
+from prentice.progress import Progress, Silent
+from prentice.records import Episode
+from prentice.records.jsonl import read_episodes
+
+RECORDED, LOCAL = "recorded:", "local:"
+BASE_ROLE = "base"
+"""Episodes of a recording with the tag role=base are the base model's, played beside it: a yardstick of that machine."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording on disk, taken apart."""
+
+    files: tuple[Path, ...]
+    replies: tuple[Episode, ...]
+    """The recorded policy's own episodes."""
+    yardstick: tuple[Episode, ...]
+    """The base model's, played on the same machine in the same hour."""
+
+    @property
+    def live(self) -> str:
+        """The spec of the policy that was recorded, to run it again."""
+        return self.replies[0].policy
+
+
+def recording_files(spec: str, folder: Path) -> tuple[Path, ...]:
+    """The files of `recorded:GLOB`, sorted.
+
+    Raises: DataError if there are none.
+    """
+    pattern = spec.removeprefix(RECORDED)
+    files = tuple(sorted(folder.glob(pattern)))
+    if not files:
+        raise DataError(f"{folder / pattern}: no recorded episodes there", "`prentice rollout --out FILE` records some")
+    return files
+
+
+def read_recording(spec: str, folder: Path) -> Recording:
+    """Read the recording of `recorded:GLOB`, relative to `folder`.
+
+    Raises: DataError if there is none, or a line is damaged.
+    """
+    files = recording_files(spec, folder)
+    episodes = [episode for file in files for episode in read_episodes(file)]
+    replies = tuple(e for e in episodes if e.tags.get("role") != BASE_ROLE)
+    if not replies:
+        raise DataError(f"{files[0]}: holds no episode of a teacher")
+    return Recording(files, replies, tuple(e for e in episodes if e.tags.get("role") == BASE_ROLE))
+
+
+def open_policy(
+    spec: str,
+    folder: Path,
+    *,
+    slots: int = 1,
+    threads: int | None = None,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> Policy:
+    """The policy that `spec` names.
+
+    Args:
+        spec: `recorded:GLOB` (relative to `folder`), `local:NAME` of the catalogue or `local:FILE.gguf`, else a
+            provider and its model as `RemoteModel` takes it.
+        folder: what relative paths start from.
+        slots, threads: of a local model.
+        offline: fetch nothing.
+
+    Raises: PrenticeError of the kind that fits.
+    """
+    if spec.startswith(RECORDED):
+        return RecordedModel(read_recording(spec, folder).replies)
+    if spec.startswith(LOCAL):
+        from prentice.models.catalogue import resolve_gguf
+        from prentice.models.local import LocalModel
+
+        name = spec.removeprefix(LOCAL)
+        beside = folder / name
+        file = beside if beside.suffix == ".gguf" and beside.is_file() else None
+        gguf = file or resolve_gguf(name, offline=offline, progress=progress or Silent())
+        return LocalModel(gguf, name=spec, slots=slots, threads=threads)
+    from prentice.models.remote import RemoteModel
+
+    return RemoteModel(spec)

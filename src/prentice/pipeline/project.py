@@ -1,0 +1,117 @@
+"""A project: a folder with a `prentice.toml`, and under `.prentice/` everything that was made from it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from prentice.config import StageConfig, build, read_toml
+from prentice.curation import CurateConfig
+from prentice.errors import ConfigError
+from prentice.evaluation import EvaluateConfig
+from prentice.models.specs import RECORDED, recording_files
+from prentice.offline import refuse_network
+from prentice.records import digest
+from prentice.records.store import Store
+from prentice.rollouts import RolloutConfig
+from prentice.tasks import TASKS, Task
+from prentice.training.config import ExportConfig, SFTConfig
+
+
+class TeacherConfig(StageConfig):
+    """The large model that does the job today."""
+
+    model: str
+    """`recorded:FILES`, `local:NAME`, or a provider and its model such as `anthropic:claude-haiku-4-5`."""
+
+
+class StudentConfig(StageConfig):
+    """The small model that shall learn it."""
+
+    base: str = "smollm2-135m"
+    """A name of `prentice models list`, or the folder of a transformers model."""
+
+
+class TrainConfig(StageConfig):
+    """How the student is trained."""
+
+    sft: SFTConfig = SFTConfig()
+    """Supervised fine-tuning on the curated rows."""
+
+
+class ProjectConfig(StageConfig):
+    """The whole of `prentice.toml`."""
+
+    task: dict[str, Any]
+    """What is to be learnt; `kind` names a built-in task or `my_module:MyTask`, the other keys are that task's."""
+    teacher: TeacherConfig
+    """Who does the job today."""
+    student: StudentConfig = StudentConfig()
+    """Who shall learn it."""
+    rollout: RolloutConfig = RolloutConfig()
+    """How the teacher is rolled out on the training cases."""
+    curate: CurateConfig = CurateConfig()
+    """Which of its work is learnt from."""
+    train: TrainConfig = TrainConfig()
+    """How the student learns."""
+    export: ExportConfig = ExportConfig()
+    """What the student is turned into for serving."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """How the two are compared."""
+    threads: int | None = Field(None, ge=1)
+    """Computing threads of local models; default: as many as there are idle cores."""
+    offline: bool = False
+    """Refuse every connection that leaves this machine."""
+
+
+class Project:
+    """A project folder, opened.
+
+    Args:
+        folder: the folder that holds `prentice.toml` (or that file).
+        overrides: `a.b=c` laid over the file.
+        home: where its work is kept; default `.prentice` in the folder.
+
+    Raises: ConfigError, naming file, key and value.
+    """
+
+    def __init__(self, folder: str | Path, overrides: Sequence[str] = (), home: Path | None = None) -> None:
+        path = Path(folder)
+        self.file = path if path.suffix == ".toml" else path / "prentice.toml"
+        self.folder = self.file.parent
+        self.home = home or self.folder / ".prentice"
+        self.config = build(ProjectConfig, read_toml(self.file, overrides), str(self.file))
+        if self.config.offline:
+            refuse_network()
+
+    @cached_property
+    def task(self) -> Task:
+        """The task, made from its section."""
+        section = dict(self.config.task)
+        kind = section.get("kind")
+        if not isinstance(kind, str):
+            raise ConfigError(f"{self.file}: [task] kind is missing", f"known: {', '.join(TASKS.names())}")
+        if ":" in kind and str(self.folder) not in sys.path:
+            sys.path.insert(0, str(self.folder))  # a task of one's own lies beside its prentice.toml
+        task_class = TASKS.load(kind)
+        config = build(task_class.Config, section, f"{self.file}: [task]")
+        task: Task = task_class(config, self.folder)
+        return task
+
+    def store(self) -> Store:
+        """The project's store of episodes."""
+        return Store.open(self.home / "store.db")
+
+    def teacher_identity(self, spec: str) -> str:
+        """Hash of who answers: the spec, and for a recording the bytes of its files."""
+        if not spec.startswith(RECORDED):
+            return digest(spec)
+        import hashlib
+
+        files = recording_files(spec, self.folder)
+        return digest([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])

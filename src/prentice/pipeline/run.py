@@ -1,0 +1,127 @@
+"""Walk the stages: skip what has been done with the same inputs, do the rest, leave a record of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prentice.errors import PrenticeError, UnknownNameError
+from prentice.pipeline.project import Project
+from prentice.pipeline.stages import STAGES, Context, Stage
+from prentice.progress import Progress, Silent
+from prentice.records import Report, digest
+from prentice.runs import StageRecord, read_record, write_atomic
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a walk came to."""
+
+    report: Report
+    page: Path
+    skipped: tuple[str, ...]
+    """Stages whose inputs had not changed."""
+
+
+def run(
+    folder: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    start: str | None = None,
+    live_teacher: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Run a project: recorded or live teacher → curated dataset → student → report.
+
+    Args:
+        folder: the project, a folder with a `prentice.toml`.
+        overrides: `section.key=value`, laid over that file.
+        start: run this stage and those after it again, whatever was done before.
+        live_teacher: measure the teacher now, where it is a recording.
+
+    Raises: PrenticeError; what was finished before stays, and the next call goes on from there.
+    """
+    context = Context(Project(folder, overrides), progress or Silent(), live_teacher)
+    again = start is not None
+    first = stage_named(start).name if start is not None else STAGES[0].name
+    skipped = []
+    reached = False
+    for stage in STAGES:
+        reached = reached or stage.name == first
+        if _do(context, stage, force=again and reached):
+            skipped.append(stage.name)
+    home = context.project.home
+    report = read_record(Report, home / "report" / "report.json")
+    return Outcome(report, home / str(context.done["report"].facts["page"]), tuple(skipped))
+
+
+def run_stage(context: Context, name: str) -> StageRecord:
+    """Run one stage (again), on what the stages before it have left.
+
+    Raises: PrenticeError naming the command to run first, if one of them has not been run with this configuration.
+    """
+    wanted = stage_named(name)
+    for stage in STAGES[: STAGES.index(wanted)]:
+        record = _finished(context, stage)
+        if record is None:
+            raise PrenticeError(
+                f"{name} needs `{stage.name}`, which has not been run with this configuration",
+                f"prentice run {context.project.folder}",
+            )
+        context.done[stage.name] = record
+    _do(context, wanted, force=True)
+    return context.done[name]
+
+
+def states(context: Context) -> list[tuple[str, bool]]:
+    """Each stage with whether it would be skipped; what follows a stage that has to run has to run too."""
+    rows: list[tuple[str, bool]] = []
+    for stage in STAGES:
+        record = _finished(context, stage) if all(done for _, done in rows) else None
+        if record is not None:
+            context.done[stage.name] = record
+        rows.append((stage.name, record is not None))
+    return rows
+
+
+def stage_named(name: str) -> Stage:
+    """The stage of that name."""
+    for stage in STAGES:
+        if stage.name == name:
+            return stage
+    raise UnknownNameError(f"no stage named {name!r}", f"known: {', '.join(stage.name for stage in STAGES)}")
+
+
+def _do(context: Context, stage: Stage, *, force: bool) -> bool:
+    """Run a stage unless it is done; return whether it was skipped."""
+    record = None if force else _finished(context, stage)
+    if record is not None:
+        context.progress.say(f"{stage.name}: skipped, nothing it depends on has changed")
+        context.done[stage.name] = record
+        return True
+    inputs = digest(stage.inputs(context))
+    folder = context.project.home / stage.name / inputs[:16]
+    begun = time.perf_counter()
+    facts = stage.work(context, folder)
+    record = StageRecord(
+        stage=stage.name,
+        inputs=inputs,
+        outputs={"folder": str(folder.relative_to(context.project.home))},
+        seconds=round(time.perf_counter() - begun, 3),
+        facts=facts,
+    )
+    write_atomic(_record_file(folder), record.model_dump_json(indent=2) + "\n")
+    context.done[stage.name] = record
+    return False
+
+
+def _finished(context: Context, stage: Stage) -> StageRecord | None:
+    inputs = digest(stage.inputs(context))
+    file = _record_file(context.project.home / stage.name / inputs[:16])
+    return read_record(StageRecord, file) if file.exists() else None
+
+
+def _record_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.json")

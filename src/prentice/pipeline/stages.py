@@ -1,0 +1,249 @@
+"""The stages in order, each with what goes in and what it does. Stages meet only in records on disk.
+
+`recorded teacher → rollout → curate → train → export → evaluate → report`
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from prentice import __version__
+from prentice.curation import curate, summary
+from prentice.errors import PrenticeError
+from prentice.evaluation import write_report
+from prentice.models import catalogue
+from prentice.models.specs import open_policy
+from prentice.pipeline.contest import contest
+from prentice.pipeline.project import Project
+from prentice.progress import Progress
+from prentice.records import Report, digest
+from prentice.records.parquet import read_dataset
+from prentice.rollouts import play_all
+from prentice.runs import StageRecord, read_record, write_atomic
+
+Facts = dict[str, JsonValue]
+
+
+@dataclass
+class Context:
+    """One walk through the stages."""
+
+    project: Project
+    progress: Progress
+    live_teacher: bool = False
+    """Measure the teacher now instead of scaling what was recorded."""
+    done: dict[str, StageRecord] = field(default_factory=dict)
+    """Finished stages of this walk, by name."""
+
+    @property
+    def teacher(self) -> str:
+        """The teacher's spec."""
+        return self.project.config.teacher.model
+
+    def folder(self, stage: str) -> Path:
+        """Where a finished stage of this walk put its files."""
+        return self.project.home / self.done[stage].outputs["folder"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: `inputs` is hashed to know whether it has to run again, `work` runs it and returns its figures."""
+
+    name: str
+    inputs: Callable[[Context], JsonValue]
+    work: Callable[[Context, Path], Facts]
+
+
+def _rollout_inputs(context: Context) -> JsonValue:
+    project = context.project
+    return [
+        project.task.fingerprint(),
+        project.teacher_identity(context.teacher),
+        project.config.rollout.model_dump(mode="json", exclude={"concurrency"}),
+    ]
+
+
+def _rollout(context: Context, out: Path) -> Facts:
+    del out
+    project, config = context.project, context.project.config
+    with project.store() as store:
+        policy = open_policy(
+            context.teacher,
+            project.folder,
+            slots=config.rollout.concurrency or 1,
+            threads=config.threads,
+            offline=config.offline,
+            progress=context.progress,
+        )
+        run = play_all(
+            project.task,
+            policy,
+            project.task.cases("train"),
+            store,
+            config.rollout,
+            progress=context.progress,
+            title="teacher at work",
+        )
+        episodes = list(store.episodes(run=run))
+    failed = [e for e in episodes if e.failure is not None]
+    if episodes and len(failed) == len(episodes) and failed[0].failure:
+        raise PrenticeError(f"all {len(failed)} episodes failed; the first: {failed[0].failure.message}")
+    right = sum(e.metric("success") is True for e in episodes)
+    context.progress.say(f"teacher {policy.name}: {len(episodes):,} episodes, {right:,} right, {len(failed):,} failed")
+    return {"run": run, "episodes": len(episodes), "right": right, "failed": len(failed)}
+
+
+def _curate_inputs(context: Context) -> JsonValue:
+    return [context.done["rollout"].inputs, context.project.config.curate.model_dump(mode="json")]
+
+
+def _curate(context: Context, out: Path) -> Facts:
+    task = context.project.task
+    with context.project.store() as store:
+        episodes = store.episodes(run=str(context.done["rollout"].facts["run"]))
+        manifest = curate(
+            context.project.config.curate,
+            episodes,
+            # the environment keeps the answer key: curation gets episodes and the student's prompt, nothing else
+            render=lambda function, inputs: task.render(function, inputs, "student"),
+            out=out,
+            progress=context.progress,
+        )
+    for line in summary(manifest):
+        context.progress.say(line)
+    return {"hash": manifest.hash, "ledger": manifest.ledger.model_dump(mode="json"), "splits": dict(manifest.splits)}
+
+
+def _train_inputs(context: Context) -> JsonValue:
+    config = context.project.config
+    return [
+        context.done["curate"].facts["hash"],
+        config.student.base,
+        config.train.sft.model_dump(mode="json"),
+        __version__,
+    ]
+
+
+def _train(context: Context, out: Path) -> Facts:
+    from prentice.models.local import LocalModel
+    from prentice.training.sft import train_sft
+
+    config = context.project.config
+    base = _base(context)
+    server = None if base.gguf is None else LocalModel(base.gguf, threads=1, context=512)
+    if base.safetensors is None:
+        raise PrenticeError(f"student {base.name!r} cannot be trained: it comes as GGUF only", "choose another base")
+    try:
+        checkpoint = train_sft(
+            config.train.sft,
+            dataset=context.folder("curate"),
+            base=base.safetensors,
+            out=out,
+            serving_tokens=None if server is None else server.tokens,
+            source=base.source,
+            progress=context.progress,
+        )
+    finally:
+        if server is not None:
+            asyncio.run(server.close())
+    rate = checkpoint.figures.get("rows_per_second", 0.0)
+    context.progress.say(f"trained {checkpoint.steps:,} steps in {checkpoint.seconds:.0f} s ({rate:.1f} rows/s)")
+    return {"checkpoint": checkpoint.id, "seconds": checkpoint.seconds, "figures": dict(checkpoint.figures)}
+
+
+def _export_inputs(context: Context) -> JsonValue:
+    return [context.done["train"].inputs, context.project.config.export.model_dump(mode="json"), __version__]
+
+
+def _export(context: Context, out: Path) -> Facts:
+    from prentice.training.export import export
+
+    base = _base(context)
+    if base.safetensors is None:
+        raise PrenticeError(f"student {base.name!r} cannot be exported: it comes as GGUF only", "choose another base")
+    _, examples = read_dataset(context.folder("curate"))
+    exported = export(
+        context.project.config.export,
+        checkpoint=context.folder("train"),
+        base=base.safetensors,
+        out=out,
+        rows=[e for e in examples if e.split == "val"][:100],
+        progress=context.progress,
+    )
+    base_home = context.project.home / "bases" / f"{base.name}-{digest(base.source)[:12]}"
+    if not (base_home / "export.json").exists():
+        export(
+            context.project.config.export,
+            checkpoint=None,
+            base=base.safetensors,
+            out=base_home,
+            rows=(),
+            progress=context.progress,
+        )
+    return {
+        "gguf": exported.gguf,
+        "base": str(base_home.relative_to(context.project.home)),
+        "agreement": exported.agreement,
+    }
+
+
+def _evaluate_inputs(context: Context) -> JsonValue:
+    project = context.project
+    return [
+        context.done["export"].inputs,
+        project.task.fingerprint(),
+        project.teacher_identity(context.teacher),
+        context.live_teacher,
+        project.config.evaluate.model_dump(mode="json"),
+        project.config.threads,
+    ]
+
+
+def _evaluate(context: Context, out: Path) -> Facts:
+    report = contest(
+        context.project,
+        export=context.folder("export"),
+        base=context.project.home / str(context.done["export"].facts["base"]),
+        live_teacher=context.live_teacher,
+        facts=_known_facts(context),
+        progress=context.progress,
+    )
+    write_atomic(out / "report.json", report.model_dump_json(indent=2) + "\n")
+    return {"answer": report.verdict.answer if report.verdict else None}
+
+
+def _known_facts(context: Context) -> Mapping[str, JsonValue]:
+    curated, trained = context.done["curate"].facts, context.done["train"].facts
+    return {
+        "command": f"prentice run {context.project.folder}",
+        "dataset": {"ledger": curated["ledger"], "splits": curated["splits"], "hash": curated["hash"]},
+        "training": {"seconds": trained["seconds"]},
+        "export": {"greedy answers equal to torch's": context.done["export"].facts["agreement"]},
+    }
+
+
+def _report(context: Context, out: Path) -> Facts:
+    del out  # the page is for people: it lies at one place, whatever its inputs were
+    report = read_record(Report, context.folder("evaluate") / "report.json")
+    write_report(report, context.project.home / "report")
+    return {"page": "report/report.html"}
+
+
+def _base(context: Context) -> catalogue.Model:
+    config = context.project.config
+    return catalogue.get(config.student.base, offline=config.offline, progress=context.progress)
+
+
+STAGES = (
+    Stage("rollout", _rollout_inputs, _rollout),
+    Stage("curate", _curate_inputs, _curate),
+    Stage("train", _train_inputs, _train),
+    Stage("export", _export_inputs, _export),
+    Stage("evaluate", _evaluate_inputs, _evaluate),
+    Stage("report", lambda context: [context.done["evaluate"].inputs, __version__], _report),
+)
