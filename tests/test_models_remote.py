@@ -21,6 +21,12 @@ TOOLS = Request(function="f", messages=ASK, tools=(Tool(name="look_up"),))
 NOWHERE = "http://127.0.0.1:9"
 
 
+@pytest.fixture(autouse=True)
+def _no_endpoint_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.mark.parametrize(
     ("spec", "endpoint"),
     [
@@ -66,14 +72,13 @@ def test_a_missing_key_is_named_by_its_variable_before_any_call(monkeypatch: pyt
         RemoteModel("openai:gpt-5-mini")
 
 
-def test_a_password_in_the_base_url_is_refused_and_not_repeated() -> None:
-    for arguments in (
-        {"spec": "llamacpp:m@http://me:hush@h/v1"},
-        {"spec": "llamacpp:m", "base_url": "http://me:hush@h"},
-    ):
-        with pytest.raises(ConfigError) as caught:
-            RemoteModel(**arguments)
-        assert "hush" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("spec", "base_url"), [("llamacpp:m@http://me:hush@h/v1", None), ("llamacpp:m", "http://me:hush@h")]
+)
+def test_a_password_in_the_base_url_is_refused_and_not_repeated(spec: str, base_url: str | None) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RemoteModel(spec, base_url=base_url)
+    assert "hush" not in str(caught.value)
 
 
 def test_the_key_shows_neither_in_repr_nor_in_the_attributes() -> None:
@@ -145,6 +150,19 @@ def test_a_look_alike_host_is_not_the_providers_own() -> None:
 def test_a_foreign_endpoint_has_no_listed_price() -> None:
     assert RemoteModel("openai:gpt-4.1-mini", api_key="k").price is not None
     assert RemoteModel(f"openai:gpt-4.1-mini@{NOWHERE}", api_key="k").price is None
+
+
+@pytest.mark.parametrize(("spec", "is_sent"), [("openai:gpt-5-mini", False), (f"openai:gpt-5-mini@{NOWHERE}", True)])
+def test_a_providers_own_default_temperature_is_not_sent_to_it(spec: str, is_sent: bool) -> None:
+    # its reasoning models refuse the parameter, whatever its value
+    arguments = RemoteModel(spec, api_key="k")._arguments(CHOICES, Sampling(temperature=1.0))
+    assert ("temperature" in arguments) == is_sent
+
+
+def test_an_endpoint_from_the_environment_counts_as_foreign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", NOWHERE)
+    model = RemoteModel("openai:gpt-4.1-mini", api_key="k")
+    assert (model.honoured, model.price) == (frozenset(), None)
 
 
 def test_choices_with_quotes_and_lines_are_escaped_in_the_grammar() -> None:
