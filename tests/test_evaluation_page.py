@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -62,6 +63,12 @@ ODD = {
 }
 
 
+@cache
+def page_of(name: str) -> str:
+    """Drawing takes most of the time, so each page is made once."""
+    return render_page(ODD[name])
+
+
 class Page(HTMLParser):
     """Checks nesting, and gathers text, attributes and ids."""
 
@@ -106,7 +113,7 @@ def printed(found: Report, width: int = 100) -> str:
 
 @pytest.mark.parametrize("name", ODD)
 def test_every_kind_of_report_gives_a_whole_page_that_loads_nothing(name: str) -> None:
-    html = render_page(ODD[name])
+    html = page_of(name)
     page = Page(html)
     for attribute in ("src", "href", "xlink:href", "srcset", "action"):
         assert all(value.startswith(("#", "data:")) for value in page.values(attribute))
@@ -124,7 +131,7 @@ def test_every_kind_of_report_fits_a_terminal_of_100_columns(name: str) -> None:
 
 
 def test_the_verdict_comes_first_in_one_sentence_and_the_table_follows() -> None:
-    text = Page(render_page(FULL)).text
+    text = Page(page_of("full")).text
     assert text.index("The teacher stays: the student succeeds on 60.0 %") < text.index("The policies")
     for cell in ("60.0 % [50.2, 69.1]", "+10.0 [+1.0, +19.0]", "200 ms*", "1.67 CPU-s", "60 / 4.5"):
         assert cell in text
@@ -132,7 +139,7 @@ def test_the_verdict_comes_first_in_one_sentence_and_the_table_follows() -> None
 
 
 def test_plots_have_words_and_tables_have_captions() -> None:
-    html = render_page(FULL)
+    html = page_of("full")
     assert html.count("<figure") == 2 == html.count("<figcaption")
     assert html.count("<table") == html.count("<caption")
     labels = Page(html).values("aria-label")
@@ -140,7 +147,7 @@ def test_plots_have_words_and_tables_have_captions() -> None:
 
 
 def test_plots_follow_the_page_into_the_dark() -> None:
-    html = render_page(FULL)
+    html = page_of("full")
     svg = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
     assert "var(--student)" in svg
     assert not re.search(r"#[0-9a-f]{6}\b", svg)
@@ -194,7 +201,7 @@ def test_a_dataset_fact_of_another_shape_does_no_harm() -> None:
 def test_a_written_report_reads_back_equal(tmp_path: Path) -> None:
     write_report(FULL, tmp_path / "out")
     assert read_record(Report, tmp_path / "out" / "report.json") == FULL
-    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == render_page(FULL)
+    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == page_of("full")
 
 
 def test_the_plot_for_a_readme_is_one_valid_document_and_the_same_each_time() -> None:
@@ -207,7 +214,7 @@ def test_the_plot_for_a_readme_is_one_valid_document_and_the_same_each_time() ->
 
 def test_without_any_cost_there_is_no_plot_of_it() -> None:
     assert success_cost_plot(ODD["no costs and no times"]) == ""
-    assert "nothing to draw" in render_page(ODD["no costs and no times"])
+    assert "nothing to draw" in page_of("no costs and no times")
 
 
 def test_policies_off_the_cost_axis_say_why() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from prentice.evaluation.verdict import judge
@@ -27,7 +30,7 @@ BETTER, STRADDLING, WORSE = (
 )
 
 
-def verdict(difference: Interval, teacher: dict[str, object] | None = None, **student: object) -> Verdict:
+def verdict(difference: Interval, teacher: Mapping[str, object] | None = None, **student: Any) -> Verdict:
     """A student four times cheaper and faster than the teacher, unless said otherwise."""
     usual = {"name": "student", "difference": difference, "latency_p95_s": 0.25, "cost_per_success": 1.0}
     ours = TEACHER.model_copy(update={**usual, "timing": "measured", **student})
@@ -43,9 +46,7 @@ def test_a_student_that_meets_all_conditions_is_promoted_with_the_figures() -> N
     assert found.answer == "promote"
     assert found.reasons == (
         "met: lower end of the difference above −2 points; measured +5.00 [+1.00, +9.00]",
-        "met: cost per success below the teacher's; 1.00 CPU-s against 4.00 CPU-s, 4.0 times lower".replace(
-            ".00 C", " C"
-        ),
+        "met: cost per success below the teacher's; 1 CPU-s against 4 CPU-s, 4.0 times lower",
         "met: latency p95 below the teacher's; 250 ms against 1 s, 4.0 times lower",
     )
 
@@ -65,7 +66,7 @@ def test_a_student_that_meets_all_conditions_is_promoted_with_the_figures() -> N
     ],
 )
 def test_each_condition_alone_can_hold_the_student(
-    difference: Interval, student: dict[str, object], answer: str, expected: list[str]
+    difference: Interval, student: dict[str, Any], answer: str, expected: list[str]
 ) -> None:
     found = verdict(difference, **student)
     assert (found.answer, states(found)) == (answer, expected)

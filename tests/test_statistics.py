@@ -7,12 +7,14 @@ import random
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prentice.records import Interval
 from prentice.statistics import cases_to_settle, paired_difference, quantile, wilson
 
+unhurried = settings(deadline=None)
+"""A busy machine and the first import of scipy are no fault of the interval."""
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60)
 
 
@@ -99,12 +101,14 @@ def test_the_interval_covers_the_truth_in_simulated_runs_of_400_cases() -> None:
     assert 0.93 <= held / 600 <= 0.97
 
 
+@unhurried
 @given(st.integers(0, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_a_wilson_interval_holds_its_estimate(sample: tuple[int, int]) -> None:
     interval = wilson(*sample)
     assert 0 <= interval.low <= interval.value <= interval.high <= 1
 
 
+@unhurried
 @given(PAIRS)
 def test_a_paired_interval_holds_its_estimate_and_swapping_mirrors_it(pairs: list[tuple[bool, bool]]) -> None:
     first, second = [a for a, _ in pairs], [b for _, b in pairs]
@@ -115,6 +119,7 @@ def test_a_paired_interval_holds_its_estimate_and_swapping_mirrors_it(pairs: lis
     )
 
 
+@unhurried
 @given(PAIRS.filter(lambda pairs: any(not a for a, _ in pairs)), st.data())
 def test_one_more_success_never_lowers_an_end(pairs: list[tuple[bool, bool]], data: st.DataObject) -> None:
     place = data.draw(st.sampled_from([i for i, (a, _) in enumerate(pairs) if not a]))
