@@ -75,11 +75,19 @@ def _resolve(location: str | Path) -> tuple[URL, str]:
         return url, url.render_as_string(hide_password=True)
     if not url.database or url.database == ":memory:":
         raise StoreError("a store in memory is lost when the program ends", "name a file")
-    try:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{url.database}: {error.strerror or error}", "name another place for the store") from error
+    _prepare_file(Path(url.database))
     return url, url.database
+
+
+def _prepare_file(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # SQLite takes a file smaller than its smallest page for a new one and would write over it
+        small = path.is_file() and 0 < path.stat().st_size < 512
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}", "name another place for the store") from error
+    if small:
+        raise StoreError(f"{path}: not a database", "name another file for the store")
 
 
 def _engine(url: URL, place: str) -> Engine:
