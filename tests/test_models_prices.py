@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import genai_prices
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prentice.models.prices import Price, cost, find_price, price_list
@@ -57,6 +57,7 @@ def test_a_listed_price_names_its_list_and_day() -> None:
         ("gemini", "gemini-2.5-pro", "google"),
     ],
 )
+@settings(deadline=None, max_examples=30)
 @given(fresh=st.integers(0, 100_000), cached=st.integers(0, 100_000), written=st.integers(0, 100_000))
 def test_the_cost_is_that_of_the_lists_own_calculation(
     provider: str, model: str, listed: str, fresh: int, cached: int, written: int

@@ -6,11 +6,12 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prentice.errors import ConfigError, MissingExtraError, ModelError, UnknownNameError
 from prentice.models.capabilities import PARTS, constraint, honoured_parts, is_own_endpoint
+from prentice.models.policy import Policy
 from prentice.models.remote import Endpoint, RemoteModel, parse_spec
 from prentice.records import Message, Request, Sampling, Tool
 
@@ -50,6 +51,7 @@ def test_a_spec_of_another_form_is_refused_with_the_right_one(spec: str) -> None
         parse_spec(spec)
 
 
+@settings(deadline=None)
 @given(
     st.from_regex(r"[a-z0-9_]+", fullmatch=True),
     st.from_regex(r"[A-Za-z0-9._/:-]+", fullmatch=True),
@@ -73,9 +75,9 @@ def test_a_missing_key_is_named_by_its_variable_before_any_call(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("spec", "base_url"), [("llamacpp:m@http://me:hush@h/v1", None), ("llamacpp:m", "http://me:hush@h")]
+    ("spec", "base_url"), [("llamacpp:m@http://me:hush@h/v1", None), ("llamacpp:m", "http://h?key=hush")]
 )
-def test_a_password_in_the_base_url_is_refused_and_not_repeated(spec: str, base_url: str | None) -> None:
+def test_a_key_in_the_base_url_is_refused_and_not_repeated(spec: str, base_url: str | None) -> None:
     with pytest.raises(ConfigError) as caught:
         RemoteModel(spec, base_url=base_url)
     assert "hush" not in str(caught.value)
@@ -169,3 +171,8 @@ def test_choices_with_quotes_and_lines_are_escaped_in_the_grammar() -> None:
     request = Request(function="f", messages=ASK, choices=('say "no"\n', "a\\b", "ü"))
     grammar = constraint(request, frozenset({"grammar"}))["extra_body"]["grammar"]
     assert grammar == r'root ::= "say \x22no\x22\x0A" | "a\x5Cb" | "ü"'
+
+
+def test_a_remote_model_is_a_policy() -> None:
+    policy: Policy = RemoteModel("llamacpp:m")
+    assert (policy.name, policy.slots) == ("llamacpp:m", 8)

