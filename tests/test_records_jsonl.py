@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prentice.errors import DataError
@@ -19,7 +19,7 @@ from prentice.records.store import Store
 from records_examples import episodes, exact, example
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.lists(episodes, max_size=3), st.sampled_from(["e.jsonl", "e.jsonl.gz"]))
 def test_any_episodes_read_back_equal(some: list[Episode], name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

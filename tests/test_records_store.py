@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
@@ -26,7 +26,7 @@ def _new_store() -> bytes:
         return (Path(folder) / "store.db").read_bytes()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.lists(episodes, max_size=4, unique_by=lambda episode: episode.id))
 def test_any_episode_reads_back_equal(some: list[Episode]) -> None:
     with tempfile.TemporaryDirectory() as folder:
