@@ -188,6 +188,9 @@ def test_recorded_seconds_are_scaled_and_recorded_dollars_are_not() -> None:
     )
     assert teacher.latencies_s == (1.0,)
     assert (student.timing, student.latency_p50_s, student.cost_per_success) == ("measured", 0.5, 1)
+    config = EvaluateConfig(cpu_hour_usd=3600)
+    by_hour = run(by_policy, config, recorded=["teacher"], scale=2.0).results[0]
+    assert (by_hour.cost_unit, by_hour.cost_per_success) == ("USD", 2)
     priced = run({"teacher": episodes([True], cost=0.5)}, recorded=["teacher"], scale=2.0).results[0]
     assert (priced.cost_per_success, priced.latency_p50_s) == (0.5, 1)
 

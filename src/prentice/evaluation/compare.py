@@ -66,11 +66,13 @@ def compare(
     teacher = outcomes.get(TEACHER)
     results = []
     for name in order:
-        old = name in recorded
-        result = _result(name, [played[name][case] for case in cases], outcomes[name], config.cpu_hour_usd)
+        clock = 1.0 if name not in recorded or scale is None else scale
+        result = _result(name, [played[name][case] for case in cases], outcomes[name], config.cpu_hour_usd, clock)
         if teacher is not None and name != TEACHER:
             result = result.model_copy(update={"difference": paired_difference(outcomes[name], teacher)})
-        results.append(_scaled(result, scale) if old else result)
+        if name in recorded and result.timing == "measured":
+            result = result.model_copy(update={"timing": "recorded" if scale is None else "scaled"})
+        results.append(result)
     by_name = {r.name: r for r in results}
     both = TEACHER in by_name and STUDENT in by_name
     return Report(
@@ -166,11 +168,12 @@ def _success(episode: Episode, metric: str) -> bool:
 
 
 def _result(
-    name: str, episodes: Sequence[Episode], outcomes: Sequence[bool], cpu_hour_usd: float | None
+    name: str, episodes: Sequence[Episode], outcomes: Sequence[bool], cpu_hour_usd: float | None, clock: float
 ) -> PolicyResult:
+    """Count one policy's episodes; `clock` multiplies its seconds, and so what CPU time costs, but no price paid."""
     n, successes = len(episodes), sum(outcomes)
-    latencies = _all_known(e.total("latency_s") for e in episodes if e.failure is None)
-    processing = _all_known(t.reply.processing_s for e in episodes for t in e.turns)
+    latencies = [clock * s for s in _all_known(e.total("latency_s") for e in episodes if e.failure is None)]
+    processing = [clock * s for s in _all_known(t.reply.processing_s for e in episodes for t in e.turns)]
     dollars = _all_known(t.reply.cost_usd for e in episodes for t in e.turns)
     if not dollars and processing and cpu_hour_usd:
         dollars = [s / 3600 * cpu_hour_usd for s in processing]
@@ -204,19 +207,3 @@ def _all_known(values: Iterable[float | None]) -> list[float]:
 def _mean(values: Iterable[float | None], n: int) -> float | None:
     known = _all_known(values)
     return sum(known) / n if known else None
-
-
-def _scaled(result: PolicyResult, scale: float | None) -> PolicyResult:
-    """Put a recorded policy's seconds on this machine's clock; dollars stay."""
-    if result.timing == "none":
-        return result
-    if scale is None:
-        return result.model_copy(update={"timing": "recorded"})
-    fields = ["latency_p50_s", "latency_p95_s", "processing_s"]
-    if result.cost_unit == "CPU-s":
-        fields.append("cost_per_success")
-    known = {field: getattr(result, field) for field in fields}
-    times = {field: value * scale for field, value in known.items() if value is not None}
-    return result.model_copy(
-        update={**times, "latencies_s": tuple(v * scale for v in result.latencies_s), "timing": "scaled"}
-    )

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from prentice.evaluation.wording import MARKS
+from prentice.evaluation.wording import MARKS, cost_mark
 from prentice.records import PolicyResult, Report
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _point(axes: Axes, result: PolicyResult) -> None:
         capsize=3,
     )
     axes.annotate(
-        result.name + MARKS.get(result.timing if result.cost_unit == "CPU-s" else "", ""),
+        result.name + cost_mark(result),
         (cost, value),
         xytext=(9, 7),
         textcoords="offset points",

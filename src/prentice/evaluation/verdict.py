@@ -59,7 +59,7 @@ def _cost(teacher: PolicyResult, student: PolicyResult) -> Condition:
     if teacher.cost_unit != student.cost_unit:
         units = f"{teacher.name} in {teacher.cost_unit}, {student.name} in {student.cost_unit}"
         return Condition("not judged", f"{asked}; units differ: {units} (evaluate.cpu_hour_usd gives CPU time a price)")
-    if teacher.cost_unit == "CPU-s" and _from_another_machine(teacher):
+    if _from_another_machine(teacher):
         return Condition("not judged", f"{asked}; the teacher's CPU-seconds were recorded elsewhere and not scaled")
     ours, theirs = student.cost_per_success, teacher.cost_per_success
     measured = f"{money(ours, student.cost_unit)} against {money(theirs, teacher.cost_unit)}"

@@ -28,7 +28,6 @@ class Row(NamedTuple):
 def row(result: PolicyResult) -> Row:
     """The cells of one policy; times that were not measured in this run carry a mark."""
     mark = MARKS.get(result.timing, "")
-    cpu_mark = mark if result.cost_unit == "CPU-s" else ""
     tokens = (result.input_tokens, result.output_tokens)
     return Row(
         name=result.name,
@@ -38,8 +37,13 @@ def row(result: PolicyResult) -> Row:
         tokens=NONE if None in tokens else " / ".join(_mean_tokens(t) for t in tokens if t is not None),
         p50=NONE if result.latency_p50_s is None else seconds(result.latency_p50_s) + mark,
         p95=NONE if result.latency_p95_s is None else seconds(result.latency_p95_s) + mark,
-        cost=NONE if result.cost_unit is None else money(result.cost_per_success, result.cost_unit) + cpu_mark,
+        cost=NONE if result.cost_unit is None else money(result.cost_per_success, result.cost_unit) + cost_mark(result),
     )
+
+
+def cost_mark(result: PolicyResult) -> str:
+    """The mark of a cost that comes from CPU time; a price that was paid needs none."""
+    return MARKS.get(result.timing, "") if result.processing_s is not None else ""
 
 
 def _mean_tokens(value: float) -> str:
