@@ -63,18 +63,15 @@ def compare(
     played = {name: _by_case(name, episodes_by_policy[name], config.split) for name in order}
     cases = _same_cases(played)
     outcomes = {name: [_success(played[name][case], config.metric) for case in cases] for name in order}
-    teacher = outcomes.get(TEACHER)
+    timing = "recorded" if scale is None else "scaled"
     results = []
     for name in order:
-        clock = 1.0 if name not in recorded or scale is None else scale
+        clock = scale if name in recorded and scale is not None else 1.0
         result = _result(name, [played[name][case] for case in cases], outcomes[name], config.cpu_hour_usd, clock)
-        if teacher is not None and name != TEACHER:
-            result = result.model_copy(update={"difference": paired_difference(outcomes[name], teacher)})
-        if name in recorded and result.timing == "measured":
-            result = result.model_copy(update={"timing": "recorded" if scale is None else "scaled"})
-        results.append(result)
+        results.append(_marked(result, timing) if name in recorded else result)
+    results = _with_differences(results, outcomes)
     by_name = {r.name: r for r in results}
-    both = TEACHER in by_name and STUDENT in by_name
+    both = {TEACHER, STUDENT} <= by_name.keys()
     return Report(
         task=next(iter(played[order[0]].values())).task,
         split=config.split,
@@ -86,6 +83,21 @@ def compare(
         created=created or utc_now().isoformat(timespec="seconds"),
         facts=dict(facts or {}) | ({"cpu_hour_usd": config.cpu_hour_usd} if config.cpu_hour_usd else {}),
     )
+
+
+def _marked(result: PolicyResult, timing: str) -> PolicyResult:
+    return result if result.timing == "none" else result.model_copy(update={"timing": timing})
+
+
+def _with_differences(results: Sequence[PolicyResult], outcomes: Mapping[str, Sequence[bool]]) -> list[PolicyResult]:
+    """Set each policy beside the teacher; outcomes are in the same order of cases."""
+    teacher = outcomes.get(TEACHER)
+    if teacher is None:
+        return list(results)
+    return [
+        r if r.name == TEACHER else r.model_copy(update={"difference": paired_difference(outcomes[r.name], teacher)})
+        for r in results
+    ]
 
 
 def scale_recorded(now: Sequence[Episode], then: Sequence[Episode]) -> float:
