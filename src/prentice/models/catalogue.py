@@ -89,7 +89,18 @@ def get(
     """
     if name not in BASES and (Path(name) / "config.json").is_file():
         return _own(Path(name))
-    base = find(name)
+    return obtain(find(name), folder, offline=offline, progress=progress, sources=sources)
+
+
+def obtain(
+    base: Base,
+    folder: Path | None = None,
+    *,
+    offline: bool = False,
+    progress: Progress | None = None,
+    sources: Sources | None = None,
+) -> Model:
+    """`get` for a base that need not be in the catalogue, such as a company's own."""
     home = (folder or default_folder()) / base.name
     progress, sources = progress or Silent(), sources or Sources()
     here = _kept(base, home)
@@ -114,7 +125,7 @@ def resolve_gguf(
     progress: Progress | None = None,
     sources: Sources | None = None,
 ) -> Path:
-    """The GGUF file of a catalogue's name or of a path, fetched if it is not here; arguments and errors as for `get`."""
+    """The GGUF file of a catalogue's name or of a path, fetched if it is not here; the rest is as for `get`."""
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():

@@ -153,13 +153,12 @@ def ask_hub(base: Base, sources: Sources) -> ModelInfo | None:
     answers: list[ModelInfo] = []
 
     def ask() -> None:
-        from httpx import HTTPError
-        from huggingface_hub import HfApi, errors
+        from huggingface_hub import HfApi
 
         try:
             api = HfApi(endpoint=sources.hub_url)
             answers.append(api.model_info(base.hub, files_metadata=True, timeout=sources.hub_seconds))
-        except (OSError, HTTPError, ValueError, errors.HfHubHTTPError, errors.OfflineModeIsEnabled):
+        except Exception:  # each release of the hub's library rests on another HTTP library, with its own errors
             return  # no answer and a refusal mean the same here: the packages have the model too
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -202,7 +201,6 @@ def _is_wanted(base: Base, name: str) -> bool:
 
 
 def _take(base: Base, revision: str, name: str, folder: Path, sources: Sources) -> Path:
-    from httpx import HTTPError
     from huggingface_hub import hf_hub_download
 
     try:
@@ -210,6 +208,8 @@ def _take(base: Base, revision: str, name: str, folder: Path, sources: Sources) 
             taken = hf_hub_download(
                 base.hub, name, revision=revision, local_dir=folder, endpoint=sources.hub_url, etag_timeout=5
             )
-    except (HTTPError, ValueError, OSError) as error:
+    except PrenticeError:
+        raise
+    except Exception as error:  # as in `ask_hub`
         raise ModelError(f"{base.name}: the hub broke off at {name}: {error}") from error
     return Path(taken)

@@ -82,6 +82,7 @@ def export(
     rows: Sequence[Example],
     progress: Progress,
     manifest: Manifest | None = None,
+    choices: tuple[str, ...] = (),
 ) -> Exported:
     """Write a checkpoint, or the base itself, to `out`: there whole or not at all.
 
@@ -93,6 +94,7 @@ def export(
         rows: validation rows whose prompts are asked.
         progress: where the work reports to.
         manifest: of the dataset, for the model card.
+        choices: what the replies are held to when the model is used; the check holds both engines to the same.
     Raises: DataError if the checkpoint holds no weights; PrenticeError if the disk is full or llama.cpp has no such
         architecture.
     """
@@ -110,7 +112,7 @@ def export(
         seconds["convert"], begun = time.perf_counter() - begun, time.perf_counter()
         bar.advance(now="check")
         checked = rows[: config.check_rows]
-        answers, prompts = _agreement(gguf, model, checked, config.check_tokens)
+        answers, prompts = _agreement(gguf, model, _requests(checked, choices), config.check_tokens)
         seconds["check"] = time.perf_counter() - begun
         exported = Exported(
             name=out.name,
@@ -151,26 +153,29 @@ def _write_merged(record: Checkpoint, checkpoint: Path, base: Path, target: Path
             shutil.copyfile(path, target / path.name)
 
 
-def _agreement(gguf: Path, model: Path, rows: Sequence[Example], tokens: int) -> tuple[float | None, float | None]:
-    """Shares of the rows' prompts with equal greedy answers, and with equal tokens, in llama.cpp and torch."""
-    if not rows:
+def _requests(rows: Sequence[Example], choices: tuple[str, ...]) -> list[Request]:
+    return [Request(function="check", messages=row.messages, tools=row.tools, choices=choices) for row in rows]
+
+
+def _agreement(gguf: Path, model: Path, requests: Sequence[Request], tokens: int) -> tuple[float | None, float | None]:
+    """Shares of the prompts with equal greedy answers, and with equal tokens, in llama.cpp and torch."""
+    if not requests:
         return None, None
-    return asyncio.run(_compare(LocalModel(gguf), HFModel(model), rows, Sampling(max_tokens=tokens)))
+    return asyncio.run(_compare(LocalModel(gguf), HFModel(model), requests, Sampling(max_tokens=tokens)))
 
 
 async def _compare(
-    served: LocalModel, trained: HFModel, rows: Sequence[Example], sampling: Sampling
+    served: LocalModel, trained: HFModel, requests: Sequence[Request], sampling: Sampling
 ) -> tuple[float, float]:
     answers = prompts = 0
-    for row in rows:
-        request = Request(function="check", messages=row.messages, tools=row.tools)
-        text = trained.chat.prompt(row.messages, row.tools)
+    for request in requests:
+        text = trained.chat.prompt(request.messages, request.tools)
         prompts += served.tokens(text) == trained.tokens(text)
         mine, theirs = await served.generate(request, sampling), await trained.generate(request, sampling)
         answers += mine.message.content == theirs.message.content
     await served.close()
     await trained.close()
-    return answers / len(rows), prompts / len(rows)
+    return answers / len(requests), prompts / len(requests)
 
 
 def _write_beside(
