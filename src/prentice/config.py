@@ -72,7 +72,9 @@ def build(kind: type[C], data: Mapping[str, Any], where: str) -> C:
 
 
 def _explain(kind: type[BaseModel], error: ValidationError, where: str) -> ConfigError:
-    first = error.errors(include_url=False)[0]
+    found = error.errors(include_url=False)
+    # a misspelt key is both unknown and missing; the first says more
+    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
     location = [str(part) for part in first["loc"]]
     key = ".".join(location)
     if first["type"] == "extra_forbidden":

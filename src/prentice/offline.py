@@ -36,7 +36,9 @@ def _check(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if host is not None and not _is_loopback(host):
         name = host.decode() if isinstance(host, bytes) else host
-        raise PrenticeError(f"offline: a connection to {name!r} was refused", "set offline = false to allow the network")
+        raise PrenticeError(
+            f"offline: a connection to {name!r} was refused", "set offline = false to allow the network"
+        )
 
 
 def _is_loopback(host: str | bytes) -> bool:

@@ -1,4 +1,4 @@
-"""How long work says where it stands. The doors (`app/`) decide how it looks; everything else talks to this contract."""
+"""How long work says where it stands. The doors (`app/`) decide how it looks; all else talks to this contract."""
 
 from __future__ import annotations
 

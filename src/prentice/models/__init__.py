@@ -1,4 +1,4 @@
-"""Anything that continues a chat. `policy.py` is the contract; `open_policy` turns one line of configuration into a policy."""
+"""Anything that continues a chat. `policy.py` is the contract; `specs.py` makes a policy of one line."""
 
 from prentice.models.chat import ChatFormat
 from prentice.models.policy import Policy

@@ -135,7 +135,9 @@ def tool_call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
 def _parse_call(body: str, index: int) -> ToolCall | None:
     try:
         data = json.loads(body)
-        return ToolCall(id=f"call_{index}", name=data["name"], arguments=json.dumps(data["arguments"], ensure_ascii=False))
+        return ToolCall(
+            id=f"call_{index}", name=data["name"], arguments=json.dumps(data["arguments"], ensure_ascii=False)
+        )
     except (ValueError, KeyError, TypeError):
         return None
 

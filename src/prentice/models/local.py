@@ -1,7 +1,7 @@
 """Local inference: a GGUF file on llama.cpp's own server, inside this process.
 
-Replies can be held to a list of choices, to a JSON schema, or to calls of the given tools. The text of the prompt is ours
-(`chat.py`), so that a student sees in service exactly what it saw in training.
+Replies can be held to a list of choices, to a JSON schema, or to calls of the given tools. The text of the prompt is
+ours (`chat.py`), so that a student sees in service exactly what it saw in training.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class LocalModel:
         self._bos = str(properties.get("bos_token") or "")
         self._eos = str(properties.get("eos_token") or "")
         self.chat = ChatFormat(str(properties["chat_template"]), self._bos, self._eos)
-        # llama.cpp puts the begin token before every prompt of some models; a template that writes it too would double it
+        # llama.cpp puts the begin token before every prompt of some models; a template that writes it would double it
         self._adds_bos = bool(self._http("/tokenize", {"content": "", "add_special": True})["tokens"])
 
     def tokens(self, text: str) -> list[int]:
@@ -217,7 +217,7 @@ class _CpuMeter:
 
 
 def idle_cores() -> int:
-    """Cores that nothing is using now, at least one: more threads than that wait for each other instead of computing."""
+    """Cores that nothing is using now, at least one: more threads than that only wait for each other."""
     import psutil
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -262,10 +262,12 @@ def _grammar(request: Request) -> str:
 
 def _tools_grammar(tools: Sequence[Tool]) -> str:
     schema = json.dumps(tool_call_schema(tools))
-    return "\n".join([
-        "%llguidance {}",
-        "start: call+ | text",
-        f'call: "{OPEN}" body "{CLOSE}" /\\n?/',
-        f"body: %json {schema}",
-        r"text: /[^<](.|\n)*/",
-    ])
+    return "\n".join(
+        [
+            "%llguidance {}",
+            "start: call+ | text",
+            f'call: "{OPEN}" body "{CLOSE}" /\\n?/',
+            f"body: %json {schema}",
+            r"text: /[^<](.|\n)*/",
+        ]
+    )

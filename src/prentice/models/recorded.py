@@ -1,7 +1,7 @@
 """A policy that answers with what another one was recorded to say: its replies, tokens, times and costs.
 
-A recording answers only the very prompt it was made with. Asked anything else it says so, instead of answering a question
-that was never put.
+A recording answers only the very prompt it was made with. Asked anything else it says so, instead of answering a
+question that was never put.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from prentice.records.jsonl import read_episodes
 
 RECORDED, LOCAL = "recorded:", "local:"
 BASE_ROLE = "base"
-"""Episodes of a recording with the tag role=base are the base model's, played beside it: a yardstick of that machine."""
+"""Episodes of a recording tagged role=base are the base model's, played beside it: the yardstick of that machine."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def recording_files(spec: str, folder: Path) -> tuple[Path, ...]:
     pattern = spec.removeprefix(RECORDED)
     files = tuple(sorted(folder.glob(pattern)))
     if not files:
-        raise DataError(f"{folder / pattern}: no recorded episodes there", "`prentice rollout --out FILE` records some")
+        raise DataError(f"{folder / pattern}: no recorded episodes there", "record some with `prentice rollout --out FILE`")
     return files
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from prentice.models.specs import LOCAL, RECORDED
 from prentice.pipeline.project import Project
+from prentice.pipeline.run import states
+from prentice.pipeline.stages import Context
 from prentice.progress import Silent
 from prentice.records import Usage
 from prentice.tasks import Case, Task
@@ -18,21 +20,23 @@ CHARACTERS_PER_TOKEN = 4
 
 def forecast(folder: str | Path, overrides: Sequence[str] = (), *, live_teacher: bool = False) -> list[str]:
     """Each stage with what it would do; the teacher's calls with their tokens and dollars."""
-    from prentice.pipeline.run import states
-    from prentice.pipeline.stages import Context
-
     project = Project(folder, overrides)
-    lines = []
-    for name, done in states(Context(project, Silent(), live_teacher)):
-        detail = ""
-        if name == "rollout" and not done:
-            cases = [c for c in project.task.cases("train") for _ in range(project.config.rollout.tries)]
-            detail = f": {calls_ahead(project.task, project.config.teacher.model, cases, project.config.rollout.max_tokens)}"
-        elif name == "evaluate" and not done:
-            config = project.config.evaluate
-            detail = f": {len(project.task.cases(config.split)[: config.cases]):,} cases for each of {', '.join(config.policies)}"
-        lines.append(f"{name}: {'skipped, nothing has changed' if done else 'runs'}{detail}")
-    return lines
+    context = Context(project, Silent(), live_teacher)
+    return [
+        f"{name}: skipped, nothing has changed" if done else f"{name}: runs{_detail(project, name)}"
+        for name, done in states(context)
+    ]
+
+
+def _detail(project: Project, stage: str) -> str:
+    config = project.config
+    if stage == "rollout":
+        cases = [case for case in project.task.cases("train") for _ in range(config.rollout.tries)]
+        return f": {calls_ahead(project.task, config.teacher.model, cases, config.rollout.max_tokens)}"
+    if stage == "evaluate":
+        cases = list(project.task.cases(config.evaluate.split)[: config.evaluate.cases])
+        return f": {len(cases):,} cases for each of {', '.join(config.evaluate.policies)}"
+    return ""
 
 
 def calls_ahead(task: Task, spec: str, cases: Sequence[Case], max_tokens: int) -> str:

@@ -1,4 +1,4 @@
-"""One episode: a policy plays one case to its end. A failure is part of the episode, named by the boundary it crossed."""
+"""One episode: a policy plays one case to its end. A failure is part of it, named by the boundary it crossed."""
 
 from __future__ import annotations
 

@@ -143,9 +143,7 @@ def play_all(
 
     async def whole() -> str:
         try:
-            return await rollout(
-                task, policy, cases, store, config, audience=audience, progress=progress, title=title
-            )
+            return await rollout(task, policy, cases, store, config, audience=audience, progress=progress, title=title)
         finally:
             await policy.close()
 

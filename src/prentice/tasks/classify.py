@@ -80,7 +80,7 @@ class Classify:
         return "\n".join([self.config.instructions, about, *lines])
 
     def render(self, function: str, inputs: Mapping[str, JsonValue], audience: Audience) -> Request:
-        """The prompt: instructions, then the text. The teacher also sees every label; training teaches them to the student."""
+        """Instructions, then the text. The teacher also sees every label; training teaches them to the student."""
         instructions = self._teacher_instructions if audience == "teacher" else self.config.instructions
         return Request(
             function=function,

@@ -7,6 +7,6 @@ from prentice.app.cli.stage import run_one
 
 
 def curate(project: Folder, set_: Overrides = None) -> None:
-    """Make a dataset of the teacher's episodes: keep, rank, dedupe, balance, split; the ledger says what became of each."""
+    """Make a dataset of the teacher's episodes: keep, rank, dedupe, balance, split. The ledger accounts for each."""
     with user_errors():
         run_one("curate", project, set_)

@@ -13,7 +13,9 @@ from prentice.app.cli.stage import run_one
 def evaluate(
     project: Folder,
     set_: Overrides = None,
-    teacher: Annotated[str, typer.Option(help="recorded: scale recorded times; live: measure the teacher now.")] = "recorded",
+    teacher: Annotated[
+        str, typer.Option(help="recorded: scale recorded times; live: measure the teacher now.")
+    ] = "recorded",
 ) -> None:
     """Play the held-out cases with every policy and judge. Exit code: 0 promote, 10 hold, 11 more data needed."""
     from prentice.app.cli.verdict import show

@@ -11,9 +11,13 @@ from prentice.app.cli.options import EXIT_CODES, DryRun, Folder, Overrides, user
 
 def run(
     project: Folder,
-    start: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it again.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it again.")
+    ] = None,
     set_: Overrides = None,
-    teacher: Annotated[str, typer.Option(help="recorded: scale recorded times; live: measure the teacher now.")] = "recorded",
+    teacher: Annotated[
+        str, typer.Option(help="recorded: scale recorded times; live: measure the teacher now.")
+    ] = "recorded",
     dry_run: DryRun = False,
 ) -> None:
     """Recorded teacher → curated dataset → student → export → held-out comparison → verdict.

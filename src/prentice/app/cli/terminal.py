@@ -108,9 +108,7 @@ class _LineBar:
         rate = (self._done - self._begun_with) / seconds if seconds > 0 else 0.0
         left = f", {(self._total - self._done) / rate:,.0f} s left" if rate and self._done < self._total else ""
         facts = f", {_in_words(self._facts)}" if self._facts else ""
-        self._lines.say(
-            f"{self._title}: {self._done:,.0f}/{self._total:,.0f} {self._unit}, {rate:,.1f}/s{facts}{left}"
-        )
+        self._lines.say(f"{self._title}: {self._done:,.0f}/{self._total:,.0f} {self._unit}, {rate:,.1f}/s{facts}{left}")
 
 
 def _in_words(facts: dict[str, str]) -> str:

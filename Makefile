@@ -1,0 +1,42 @@
+# `make help` lists what there is. Everything runs in .venv; PYTHON=python3.12 picks another interpreter.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check models bench-main clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+install: $(STAMP) ## the environment in .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python scripts/cuda_warning.py
+	@touch $@
+
+demo: install ## the main job, end to end: a 135M model learns what a 1.5B model does
+	@$(BIN)/prentice run examples/support; code=$$?; \
+	if [ $$code -eq 10 ] || [ $$code -eq 11 ]; then exit 0; else exit $$code; fi
+
+models: install ## fetch the two real models that tests and benchmarks use (1.2 GB)
+	$(BIN)/prentice models get smollm2-135m
+	$(BIN)/prentice models get qwen2.5-coder-1.5b
+
+check: install ## lint and types
+	$(BIN)/ruff format --check src tests benchmarks scripts
+	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/mypy
+
+test: install models check ## lint, types, all tests
+	$(BIN)/pytest
+
+bench-main: install models ## the measured claims → benchmarks/results/main.json (about two hours on two quiet cores)
+	$(BIN)/python benchmarks/main.py
+
+clean: ## remove what runs have made, keep the environment
+	rm -rf examples/*/.prentice .pytest_cache .mypy_cache .ruff_cache
