@@ -47,10 +47,17 @@ def write_atomic(path: Path, data: str | bytes) -> None:
                 file.write(raw)
                 file.flush()
                 os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())  # a scratch file is its owner's alone; what it becomes is not
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 @contextmanager
@@ -65,6 +72,7 @@ def folder_atomic(path: Path) -> Iterator[Path]:
             yield scratch
         if path.exists():
             shutil.rmtree(path)
+        scratch.chmod(0o777 & ~_umask())
         scratch.rename(path)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)

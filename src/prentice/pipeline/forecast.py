@@ -34,7 +34,7 @@ def _detail(project: Project, stage: str) -> str:
         cases = [case for case in project.task.cases("train") for _ in range(config.rollout.tries)]
         return f": {calls_ahead(project.task, config.teacher.model, cases, config.rollout.max_tokens)}"
     if stage == "evaluate":
-        cases = list(project.task.cases(config.evaluate.split)[: config.evaluate.cases])
+        cases = list(project.task.cases(config.evaluate.split)[: config.evaluate.cases or None])
         return f": {len(cases):,} cases for each of {', '.join(config.evaluate.policies)}"
     return ""
 

@@ -166,14 +166,16 @@ def _export(context: Context, out: Path) -> Facts:
     base = _base(context)
     if base.safetensors is None:
         raise PrenticeError(f"student {base.name!r} cannot be exported: it comes as GGUF only", "choose another base")
-    _, examples = read_dataset(context.folder("curate"))
+    manifest, examples = read_dataset(context.folder("curate"))
     exported = export(
         context.project.config.export,
         checkpoint=context.folder("train"),
         base=base.safetensors,
         out=out,
-        rows=[e for e in examples if e.split == "val"][:100],
+        rows=[e for e in examples if e.split == "val"],
         progress=context.progress,
+        manifest=manifest,
+        choices=_choices(context.project),
     )
     base_home = context.project.home / "bases" / f"{base.name}-{digest(base.source)[:12]}"
     if not (base_home / "export.json").exists():
@@ -190,6 +192,12 @@ def _export(context: Context, out: Path) -> Facts:
         "base": str(base_home.relative_to(context.project.home)),
         "agreement": exported.agreement,
     }
+
+
+def _choices(project: Project) -> tuple[str, ...]:
+    """What the first reply of a case is held to."""
+    case = project.task.cases("train")[0]
+    return asyncio.run(project.task.environment("student").reset(case)).choices
 
 
 def _evaluate_inputs(context: Context) -> JsonValue:

@@ -118,10 +118,10 @@ def _recipe(checkpoint: Checkpoint) -> str:
 
 def _figures(exported: Mapping[str, Any], checkpoint: Checkpoint | None) -> str:
     rows = [f"- {key}: {value:.4g}" for key, value in (checkpoint.figures if checkpoint else {}).items()]
-    if exported["equal_answers"] is None:
+    if exported["agreement"] is None:
         rows.append("- the GGUF file was not checked against torch")
     else:
-        share, n = exported["equal_answers"], exported["rows_checked"]
+        share, n = exported["agreement"], exported["rows_checked"]
         rows.append(f"- answers of the GGUF file equal to torch's: {share:.1%} of {n} validation prompts")
     return "\n".join(rows)
 

@@ -12,19 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
-
-from prentice.config import StageConfig
 from prentice.errors import DataError
 from prentice.models.chat import ChatFormat
 from prentice.models.fetch import sha256_of
 from prentice.models.floats import weights_on_full_disk
 from prentice.models.hf import HFModel, load
 from prentice.models.local import LocalModel
-from prentice.progress import Progress
+from prentice.progress import Bar, Progress
 from prentice.records import Checkpoint, Example, Manifest, Record, Request, Sampling
 from prentice.runs import folder_atomic, read_record, write_atomic
 from prentice.training.card import model_card, modelfile
+from prentice.training.config import ExportConfig
 from prentice.training.gguf import write_gguf
 
 ENOUGH = 0.98
@@ -36,17 +34,6 @@ BESIDE_WEIGHTS = (
     "merges.txt",
     "generation_config.json",
 )
-
-
-class ExportConfig(StageConfig):
-    """A trained model as files for llama.cpp and Ollama."""
-
-    quantization: Literal["q8_0", "f16", "bf16", "f32"] = "q8_0"
-    """How the GGUF file keeps its weights; `q8_0` is half of `f16` and answers almost always the same."""
-    check_rows: int = Field(100, ge=0)
-    """Validation prompts that llama.cpp and torch both answer, to be compared."""
-    check_tokens: int = Field(32, ge=1)
-    """Longest answer that is compared, in tokens."""
 
 
 class Exported(Record):
@@ -65,7 +52,7 @@ class Exported(Record):
     sha256: str
     """Of the GGUF file."""
     rows_checked: int
-    equal_answers: float | None
+    agreement: float | None
     """Share of the checked prompts that llama.cpp and torch answer alike; None if nothing was checked."""
     equal_prompts: float | None
     """Share of the checked prompts that both turn into the same tokens."""
@@ -90,7 +77,7 @@ def export(
         config: quantisation and how much is checked.
         checkpoint: folder with `checkpoint.json`; None exports the base.
         base: the base's transformers folder.
-        out: the folder to make; its name is the model's.
+        out: the folder to make; an untrained base is called after it.
         rows: validation rows whose prompts are asked.
         progress: where the work reports to.
         manifest: of the dataset, for the model card.
@@ -99,42 +86,53 @@ def export(
         architecture.
     """
     record = None if checkpoint is None else read_record(Checkpoint, checkpoint / "checkpoint.json")
-    seconds: dict[str, float] = {}
-    with folder_atomic(out) as scratch, progress.bar(f"export {out.name}", 3, "step") as bar, weights_on_full_disk(out):
-        model, begun = base, time.perf_counter()
+    name = config.name or (f"{record.base.name}-student" if record else out.name)
+    with folder_atomic(out) as scratch, progress.bar(f"export {name}", 3, "step") as bar, weights_on_full_disk(out):
+        steps = _Steps(bar)
+        model = base
         if checkpoint is not None and record is not None:
-            model = scratch / "model"
-            _write_merged(record, checkpoint, base, model)
-        seconds["merge"], begun = time.perf_counter() - begun, time.perf_counter()
-        bar.advance(now="convert")
-        gguf = scratch / f"{out.name}-{config.quantization}.gguf"
-        write_gguf(model, gguf, config.quantization, out.name)
-        seconds["convert"], begun = time.perf_counter() - begun, time.perf_counter()
-        bar.advance(now="check")
-        checked = rows[: config.check_rows]
-        answers, prompts = _agreement(gguf, model, _requests(checked, choices), config.check_tokens)
-        seconds["check"] = time.perf_counter() - begun
+            model = _write_merged(record, checkpoint, base, scratch / "model")
+        steps.done("merge")
+        gguf = scratch / f"{name}-{config.quantization}.gguf"
+        write_gguf(model, gguf, config.quantization, name)
+        steps.done("convert")
+        agreement = _agreement(gguf, model, _requests(rows[: config.check_rows], choices), config.check_tokens)
+        steps.done("check")
         exported = Exported(
-            name=out.name,
+            name=name,
             gguf=gguf.name,
             model="model" if record else None,
             checkpoint=record.id if record else None,
             quantization=config.quantization,
             size=gguf.stat().st_size,
             sha256=sha256_of(gguf),
-            rows_checked=len(checked),
-            equal_answers=answers,
-            equal_prompts=prompts,
-            seconds={key: round(value, 3) for key, value in seconds.items()},
+            rows_checked=min(len(rows), config.check_rows),
+            agreement=agreement[0],
+            equal_prompts=agreement[1],
+            seconds=steps.seconds,
         )
         _write_beside(scratch, exported, model, record, manifest)
-        bar.advance(now="done")
     _tell(exported, progress)
     return exported
 
 
-def _write_merged(record: Checkpoint, checkpoint: Path, base: Path, target: Path) -> None:
-    """The trained weights as one plain transformers folder."""
+class _Steps:
+    """Seconds of each step, told to the bar as they end."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.seconds: dict[str, float] = {}
+        self._bar, self._begun = bar, time.perf_counter()
+
+    def done(self, step: str) -> None:
+        """The step that began when the last one ended has ended."""
+        now = time.perf_counter()
+        self.seconds[step] = round(now - self._begun, 3)
+        self._begun = now
+        self._bar.advance(done=step)
+
+
+def _write_merged(record: Checkpoint, checkpoint: Path, base: Path, target: Path) -> Path:
+    """The trained weights as one plain transformers folder; returns `target`."""
     marker = "adapter_config.json" if record.kind == "adapter" else "config.json"
     found = sorted([*checkpoint.glob(marker), *checkpoint.glob(f"*/{marker}")])
     if not found:
@@ -151,6 +149,7 @@ def _write_merged(record: Checkpoint, checkpoint: Path, base: Path, target: Path
     for pattern in BESIDE_WEIGHTS:
         for path in source.glob(pattern):
             shutil.copyfile(path, target / path.name)
+    return target
 
 
 def _requests(rows: Sequence[Example], choices: tuple[str, ...]) -> list[Request]:
@@ -189,12 +188,12 @@ def _write_beside(
 
 def _tell(exported: Exported, progress: Progress) -> None:
     size = f"{exported.gguf}: {exported.size / 1e6:.0f} MB"
-    if exported.equal_answers is None:
+    if exported.agreement is None:
         progress.say(f"{size}; not checked against torch: no validation rows")
         return
-    said = f"{exported.equal_answers:.1%} of {exported.rows_checked} validation prompts answered as torch does"
+    said = f"{exported.agreement:.1%} of {exported.rows_checked} validation prompts answered as torch does"
     progress.say(f"{size}; {said}")
-    if exported.equal_answers < ENOUGH:
+    if exported.agreement < ENOUGH:
         progress.say(
             f'note: below {ENOUGH:.0%}: figures from torch do not hold for this file; try quantization = "f16"'
         )

@@ -9,10 +9,17 @@ tokens only: neither models nor losses.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+LONG = 8
+"""Shared tokens from which a block of their own pays."""
+MOST = 64
+"""Blocks in one padded group: bounds the memory that attention holds at once."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,10 @@ class Forest:
     rows: Tensor
     weights: Tensor
 
+    def to(self, device: torch.device | str) -> Forest:
+        """The same forest on a device."""
+        return _move(self, device)
+
 
 @dataclass(frozen=True)
 class _Run:
@@ -85,15 +96,14 @@ class _Run:
         return len(self.path) + self.stop - self.start
 
 
-def plant(rows: Sequence[Row], *, group: int = 64) -> Forest:
+def plant(rows: Sequence[Row]) -> Forest:
     """Lay rows out as a forest that shares every common prefix.
 
     Args:
         rows: at least one; each with at least one prompt token and one supervised token.
-        group: blocks per padded group; fewer pad less, more run faster.
     """
     ids, positions, paths, runs = _grow(rows)
-    blocks = tuple(_pad(runs[i : i + group]) for i in range(0, len(runs), group))
+    blocks = tuple(_pad(group) for group in _groups(runs))
     sources, targets, owners, weights = [], [], [], []
     for index, (row, path) in enumerate(zip(rows, paths, strict=True)):
         first = len(row.prompt)
@@ -118,7 +128,7 @@ def _grow(rows: Sequence[Row]) -> tuple[list[int], list[int], list[tuple[int, ..
     order = sorted(range(len(rows)), key=lambda i: rows[i].tokens)
     # the last token of a row predicts nothing, so it is no node
     inputs = [rows[i].tokens[:-1] for i in order]
-    shared = [0, *(_common(a, b) for a, b in zip(inputs, inputs[1:], strict=False)), 0]
+    shared = [0, *(_common(a, b) for a, b in pairwise(inputs)), 0]
     ids: list[int] = []
     positions: list[int] = []
     paths: list[tuple[int, ...]] = [()] * len(rows)
@@ -126,17 +136,30 @@ def _grow(rows: Sequence[Row]) -> tuple[list[int], list[int], list[tuple[int, ..
     path: tuple[int, ...] = ()
     for place, index in enumerate(order):
         path = path[: shared[place]]
-        # a run must end where a later row branches off: its nodes' answers do not depend on it, but its reach would
-        # be the longest row's, so the shared part gets a block of its own
-        cuts = sorted({len(path), min(max(shared[place + 1], len(path)), len(inputs[place])), len(inputs[place])})
-        for low, high in zip(cuts, cuts[1:], strict=False):
+        # the part that the next row shares too gets a block of its own where it is long: in one block with this
+        # row's tail it would make a run far longer than its neighbours, and those would be padded to it
+        fork = min(shared[place + 1], len(inputs[place]))
+        middle = [fork] if fork - len(path) >= LONG else []
+        for low, high in pairwise([len(path), *middle, len(inputs[place])]):
             start = len(ids)
             ids += inputs[place][low:high]
             positions += range(low, high)
-            runs.append(_Run(start, len(ids), path))
+            if high > low:
+                runs.append(_Run(start, len(ids), path))
             path += tuple(range(start, len(ids)))
         paths[index] = path
-    return ids, positions, paths, sorted(runs, key=lambda r: (r.stop - r.start, r.reach))
+    return ids, positions, paths, runs
+
+
+def _groups(runs: Sequence[_Run]) -> list[list[_Run]]:
+    """Runs of about equal length together, so that little is padded."""
+    groups: list[list[_Run]] = []
+    for run in sorted(runs, key=lambda r: (r.stop - r.start, r.reach)):
+        first = groups[-1][0] if groups else None
+        if first is None or run.stop - run.start > 4 + 1.5 * (first.stop - first.start) or len(groups[-1]) == MOST:
+            groups.append([])
+        groups[-1].append(run)
+    return groups
 
 
 def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
@@ -157,3 +180,14 @@ def _pad(runs: Sequence[_Run]) -> Blocks:
         slots=torch.tensor([b * width + i for b, n in enumerate(nodes) for i in range(len(n))]),
         nodes=torch.tensor([node for n in nodes for node in n]),
     )
+
+
+T = TypeVar("T", Forest, Blocks)
+
+
+def _move(value: T, device: torch.device | str) -> T:
+    moved: dict[str, object] = {}
+    for field in fields(value):
+        part = getattr(value, field.name)
+        moved[field.name] = tuple(_move(b, device) for b in part) if isinstance(part, tuple) else part.to(device)
+    return replace(value, **moved)

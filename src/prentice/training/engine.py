@@ -1,0 +1,154 @@
+"""The engine: one forward pass over a forest gives the log-probability of every supervised token.
+
+A training method is a pure function of those. This module knows neither methods nor loops.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from prentice.training.attention import NAME, refuse_unsuitable
+from prentice.training.forest import Forest
+
+CHUNK = 128
+"""Supervised positions projected onto the vocabulary at once: bounds memory, and stays in the processor's cache."""
+
+
+class ForestModel(nn.Module):
+    """A causal language model that reads forests.
+
+    The whole computation is this module's one `forward`, so a wrapper that synchronises gradients sees all of it.
+
+    Args:
+        model: a transformers causal language model, or a peft model around one.
+        bfloat16: compute the matrix products in bfloat16.
+    Raises: TrainingError if sharing prefixes is not exact for this architecture.
+    """
+
+    def __init__(self, model: Any, *, bfloat16: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.bfloat16 = bfloat16
+        refuse_unsuitable(self.causal)
+        self.causal.set_attn_implementation(NAME)
+
+    @property
+    def causal(self) -> Any:
+        """The transformers model, without peft's wrapper."""
+        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def forward(self, forest: Forest) -> Tensor:
+        """Log-probabilities of the supervised tokens: float32 (supervised,)."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+            hidden = self.causal.base_model(
+                input_ids=forest.ids[None], position_ids=forest.positions[None], use_cache=False, forest=forest
+            ).last_hidden_state[0]
+            return self._project(hidden.index_select(0, forest.sources), forest.targets)
+
+    def _project(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        head, config = self.causal.get_output_embeddings(), self.causal.config.get_text_config()
+        factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+        cap = getattr(config, "final_logit_softcapping", None)
+        dtype = torch.bfloat16 if self.bfloat16 else hidden.dtype
+        bias = None if head.bias is None else head.bias.to(dtype)
+        result: Tensor = _LogProbs.apply(hidden.to(dtype), head.weight.to(dtype), bias, targets, factor, cap)  # type: ignore[no-untyped-call]
+        return result
+
+
+class _LogProbs(torch.autograd.Function):
+    """log softmax(f(hidden W' + b)) at `targets`, a chunk at a time; f scales the logits, then caps them softly.
+
+    The derivative by the hidden state, W[target] - sum_v p_v W[v] (times f'), needs no gradient from above, so the
+    forward pass computes it while the logits are at hand: none are stored, none are computed twice. The derivative by
+    the weights is computed only where they are trained (full fine-tuning), from logits computed again.
+    """
+
+    @staticmethod
+    def forward(  # noqa: PLR0913, PLR0917
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, factor: float, cap: float | None
+    ) -> Tensor:
+        result = torch.empty(len(targets), device=hidden.device)
+        slope = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for part in _chunks(len(targets)):
+            logits, bend = _logits(hidden[part], weight, bias, factor, cap)
+            total = logits.logsumexp(-1, keepdim=True)
+            result[part] = (logits.gather(1, targets[part, None]) - total).squeeze(1)
+            if slope is not None:
+                slope[part] = _towards(logits, total, targets[part], bend).to(hidden.dtype) @ weight
+        ctx.save_for_backward(hidden, weight, bias, targets, slope)
+        ctx.factor, ctx.cap = factor, cap
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, targets, slope = ctx.saved_tensors
+        grad = grads[0]
+        to_hidden = None if slope is None else (slope.float() * grad[:, None]).to(hidden.dtype)
+        if not ctx.needs_input_grad[1]:
+            return to_hidden, None, None, None, None, None
+        to_weight = torch.zeros_like(weight, dtype=torch.float32)
+        to_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        for part in _chunks(len(targets)):
+            logits, bend = _logits(hidden[part], weight, bias, ctx.factor, ctx.cap)
+            total = logits.logsumexp(-1, keepdim=True)
+            pull = (_towards(logits, total, targets[part], bend) * grad[part, None]).to(hidden.dtype)
+            to_weight += pull.T @ hidden[part]
+            if to_bias is not None:
+                to_bias += pull.sum(0)
+        return to_hidden, to_weight.to(weight.dtype), None if to_bias is None else to_bias.to(bias.dtype), None, None, None
+
+
+def _chunks(length: int) -> list[slice]:
+    return [slice(i, min(i + CHUNK, length)) for i in range(0, length, CHUNK)]
+
+
+def _logits(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, factor: float, cap: float | None
+) -> tuple[Tensor, Tensor | float]:
+    """The logits in float32, and the derivative of f at each of them."""
+    logits = F.linear(hidden, weight, bias).float()
+    if factor != 1.0:
+        logits *= factor
+    if cap is None:
+        return logits, factor
+    bounded = torch.tanh(logits / cap)
+    return bounded * cap, (1 - bounded * bounded) * factor
+
+
+def _towards(logits: Tensor, total: Tensor, targets: Tensor, bend: Tensor | float) -> Tensor:
+    """Derivative of each log-probability by the raw logits: (one-hot - p) f'."""
+    pull = torch.exp(logits - total).neg_()
+    pull[torch.arange(len(targets), device=pull.device), targets] += 1
+    return pull if isinstance(bend, float) and bend == 1.0 else pull * bend
+
+
+def padded_logprobs(model: ForestModel, rows: list[tuple[list[int], int]]) -> Tensor:
+    """What a plain right-padded batch gives: the reference that every run is compared with.
+
+    Args:
+        model: its attention is exchanged for transformers' own during the call.
+        rows: (tokens, how many of the last are supervised) per row.
+    Returns: float32 (supervised,), row after row.
+    """
+    width = max(len(tokens) for tokens, _ in rows)
+    device = model.device
+    ids = torch.tensor([tokens + [0] * (width - len(tokens)) for tokens, _ in rows], device=device)
+    mask = torch.tensor([[1] * len(t) + [0] * (width - len(t)) for t, _ in rows], device=device)
+    model.causal.set_attn_implementation("eager")
+    try:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=model.bfloat16):
+            logits = model.causal(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
+    finally:
+        model.causal.set_attn_implementation(NAME)
+    logprobs = logits.log_softmax(-1)
+    spans = [(i, len(tokens) - n, len(tokens)) for i, (tokens, n) in enumerate(rows)]
+    return torch.cat([logprobs[i, low - 1 : high - 1].gather(1, ids[i, low:high, None])[:, 0] for i, low, high in spans])
