@@ -15,7 +15,7 @@ from typing import Any, Literal
 from prentice.errors import DataError
 from prentice.models.chat import ChatFormat
 from prentice.models.fetch import sha256_of
-from prentice.models.floats import weights_on_full_disk
+from prentice.models.floats import quiet, weights_on_full_disk
 from prentice.models.hf import HFModel, load
 from prentice.models.local import LocalModel
 from prentice.progress import Bar, Progress
@@ -24,6 +24,7 @@ from prentice.runs import folder_atomic, read_record, write_atomic
 from prentice.training.card import model_card, modelfile
 from prentice.training.config import ExportConfig
 from prentice.training.gguf import write_gguf
+from prentice.training.lora import merge_adapter
 
 ENOUGH = 0.98
 BESIDE_WEIGHTS = (
@@ -140,10 +141,9 @@ def _write_merged(record: Checkpoint, checkpoint: Path, base: Path, target: Path
     weights = found[0].parent
     model = load(base) if record.kind == "adapter" else load(weights)
     if record.kind == "adapter":
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, weights).merge_and_unload()
-    model.save_pretrained(target)
+        model = merge_adapter(model, weights)
+    with quiet():
+        model.save_pretrained(target)
     # the tokenizer's files are copied, not saved again: what is served must split text exactly as training did
     source = weights if (weights / "tokenizer.json").is_file() else base
     for pattern in BESIDE_WEIGHTS:
