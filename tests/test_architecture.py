@@ -27,6 +27,7 @@ LEVEL = {
     "evaluation": 4,
     "pipeline": 5,
     "app": 7,
+    "__main__": 8,
 }
 TORCH = {"training", "models.hf", "models.floats"}
 MOST_LINES = 400

@@ -62,7 +62,7 @@ def test_a_wrong_key_or_type_is_named_with_file_and_value(tmp_path: Path, text: 
 
 def test_a_file_that_is_no_toml_is_named_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"prentice\.toml: not valid TOML: .*line 2"):
-        read_toml(write(tmp_path, 'a = "b"\nc = '))
+        read_toml(write(tmp_path, 'a = "b"\nc = ?\n'))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

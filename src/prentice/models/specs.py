@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 
 from prentice.errors import DataError
@@ -39,7 +40,8 @@ def recording_files(spec: str, folder: Path) -> tuple[Path, ...]:
     Raises: DataError if there are none.
     """
     pattern = spec.removeprefix(RECORDED)
-    files = tuple(sorted(folder.glob(pattern)))
+    # pathlib's own glob refuses absolute patterns
+    files = tuple(sorted(Path(name) for name in glob(str(folder / pattern), recursive=True)))
     if not files:
         raise DataError(f"{folder / pattern}: no recorded episodes there", "record some with `prentice rollout --out FILE`")
     return files

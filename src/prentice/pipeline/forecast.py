@@ -31,7 +31,8 @@ def forecast(folder: str | Path, overrides: Sequence[str] = (), *, live_teacher:
 def _detail(project: Project, stage: str) -> str:
     config = project.config
     if stage == "rollout":
-        cases = [case for case in project.task.cases("train") for _ in range(config.rollout.tries)]
+        played = project.task.cases("train")[: config.rollout.cases or None]
+        cases = [case for case in played for _ in range(config.rollout.tries)]
         return f": {calls_ahead(project.task, config.teacher.model, cases, config.rollout.max_tokens)}"
     if stage == "evaluate":
         cases = list(project.task.cases(config.evaluate.split)[: config.evaluate.cases or None])

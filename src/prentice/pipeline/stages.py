@@ -83,7 +83,7 @@ def _rollout(context: Context, out: Path) -> Facts:
         run = play_all(
             project.task,
             policy,
-            project.task.cases("train"),
+            project.task.cases("train")[: config.rollout.cases or None],
             store,
             config.rollout,
             progress=context.progress,

@@ -21,6 +21,8 @@ from prentice.tasks.contract import Audience, Case, Task
 class RolloutConfig(StageConfig):
     """How a policy is rolled out on cases."""
 
+    cases: int = Field(0, ge=0)
+    """How many training cases are played, from the first on; 0 plays all."""
     tries: int = Field(1, ge=1)
     """Attempts at each case."""
     temperature: float = Field(0.0, ge=0)
@@ -53,7 +55,7 @@ class Plan:
 
 def run_id(task: Task, policy: str, audience: Audience, config: RolloutConfig) -> str:
     """The id of a rollout: the same task, policy and sampling resume the same run, whatever the concurrency."""
-    sampling = config.model_dump(mode="json", exclude={"tries", "concurrency", "warm_up"})
+    sampling = config.model_dump(mode="json", exclude={"cases", "tries", "concurrency", "warm_up"})
     return digest([task.name, task.fingerprint(), policy, audience, sampling])
 
 

@@ -79,11 +79,10 @@ class _LogProbs(torch.autograd.Function):
         result = torch.empty(len(targets), device=hidden.device)
         slope = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for part in _chunks(len(targets)):
-            logits, bend = _logits(hidden[part], weight, bias, factor, cap)
-            total = logits.logsumexp(-1, keepdim=True)
-            result[part] = (logits.gather(1, targets[part, None]) - total).squeeze(1)
+            logs, bend = _vocabulary(hidden[part], weight, bias, factor, cap)
+            result[part] = logs.gather(1, targets[part, None]).squeeze(1)
             if slope is not None:
-                slope[part] = _towards(logits, total, targets[part], bend).to(hidden.dtype) @ weight
+                slope[part] = _towards(logs, targets[part], bend).to(hidden.dtype) @ weight
         ctx.save_for_backward(hidden, weight, bias, targets, slope)
         ctx.factor, ctx.cap = factor, cap
         return result
@@ -98,9 +97,8 @@ class _LogProbs(torch.autograd.Function):
         to_weight = torch.zeros_like(weight, dtype=torch.float32)
         to_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
         for part in _chunks(len(targets)):
-            logits, bend = _logits(hidden[part], weight, bias, ctx.factor, ctx.cap)
-            total = logits.logsumexp(-1, keepdim=True)
-            pull = (_towards(logits, total, targets[part], bend) * grad[part, None]).to(hidden.dtype)
+            logs, bend = _vocabulary(hidden[part], weight, bias, ctx.factor, ctx.cap)
+            pull = (_towards(logs, targets[part], bend) * grad[part, None]).to(hidden.dtype)
             to_weight += pull.T @ hidden[part]
             if to_bias is not None:
                 to_bias += pull.sum(0)
@@ -111,22 +109,26 @@ def _chunks(length: int) -> list[slice]:
     return [slice(i, min(i + CHUNK, length)) for i in range(0, length, CHUNK)]
 
 
-def _logits(
+def _vocabulary(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, factor: float, cap: float | None
 ) -> tuple[Tensor, Tensor | float]:
-    """The logits in float32, and the derivative of f at each of them."""
+    """Log-probabilities of the whole vocabulary in float32, and the derivative of f at each logit.
+
+    log_softmax, as a plain batch uses it: over 49 152 entries it is off by 8e-6 in float32, and a logsumexp that
+    is more exact gives a gradient that differs from everybody else's by 1.4e-5.
+    """
     logits = F.linear(hidden, weight, bias).float()
     if factor != 1.0:
         logits *= factor
     if cap is None:
-        return logits, factor
+        return logits.log_softmax(-1), factor
     bounded = torch.tanh(logits / cap)
-    return bounded * cap, (1 - bounded * bounded) * factor
+    return (bounded * cap).log_softmax(-1), (1 - bounded * bounded) * factor
 
 
-def _towards(logits: Tensor, total: Tensor, targets: Tensor, bend: Tensor | float) -> Tensor:
-    """Derivative of each log-probability by the raw logits: (one-hot - p) f'."""
-    pull = torch.exp(logits - total).neg_()
+def _towards(logs: Tensor, targets: Tensor, bend: Tensor | float) -> Tensor:
+    """Derivative of each target's log-probability by the raw logits: (one-hot - p) f'; overwrites `logs`."""
+    pull = logs.exp_().neg_()
     pull[torch.arange(len(targets), device=pull.device), targets] += 1
     return pull if isinstance(bend, float) and bend == 1.0 else pull * bend
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from prentice.runs import StageRecord
+if TYPE_CHECKING:
+    from prentice.runs import StageRecord
 
 
 def run_one(name: str, project: Path, overrides: Sequence[str] | None, *, live_teacher: bool = False) -> StageRecord:

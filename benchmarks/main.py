@@ -1,0 +1,181 @@
+"""The measured claims of the main job: `make bench-main` → benchmarks/results/main.json.
+
+Every arm is `prentice run examples/support` with other rows to learn from, on all held-out cases, trained for as many
+row visits as the student itself. Cost and latency come from teacher and student live on this machine, in alternating
+blocks, with the same number of threads. Work that is stored is not done twice: a benchmark that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prentice.app.cli.terminal import terminal_progress
+from prentice.evaluation import success_cost_plot, terminal_table
+from prentice.models import ScriptedModel
+from prentice.models.specs import read_recording
+from prentice.pipeline import Context, Outcome, Project, run, run_stage, states
+from prentice.progress import Silent
+from prentice.records import PolicyResult
+from prentice.records.jsonl import write_episodes
+from prentice.records.store import Store
+from prentice.rollouts import RolloutConfig, play_all
+from prentice.runs import StageRecord, write_atomic
+from side_by_side import Live, compare_live, levers
+
+TOP = Path(__file__).parents[1]
+SUPPORT = TOP / "examples" / "support"
+RESULTS = TOP / "benchmarks" / "results"
+COMMAND = "make bench-main"
+ALL_CASES = "evaluate.cases=0"
+TRIED_CASES = 1000
+"""Training cases that the recording holds three tries of."""
+EPOCHS = 3
+PER_ROWS = 3000
+
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Run every arm, then the live comparison, and write the results."""
+    student = _run([])
+    kept = _kept(student)
+    human = _human_recording()
+    more = {
+        "plain_distillation": ["curate.keep=not failed", _visits(kept, PER_ROWS)],
+        "agreement_filter": [
+            "curate.keep=agreement == 1 and tries >= 3",
+            "rollout.tries=3",
+            f"rollout.cases={TRIED_CASES}",
+        ],
+        "human_labels_same_number": [human, f"curate.max_rows={kept}"],
+        "human_labels_all": [human, _visits(kept, PER_ROWS)],
+    }
+    outcomes = {"student": student} | {name: _run(overrides) for name, overrides in more.items()}
+    training = _stage("train", [human, "curate.val_share=0", "train.sft.epochs=1"])
+    exported = _finished("export", [])
+    live = compare_live(SUPPORT, exported)
+    _write(outcomes, training, live, levers(SUPPORT, exported))
+
+
+def _run(overrides: Sequence[str]) -> Outcome:
+    print("\n== prentice run examples/support", *(f"--set {o!r}" for o in (ALL_CASES, *overrides)), flush=True)
+    return run(SUPPORT, overrides=[ALL_CASES, *overrides], progress=terminal_progress())
+
+
+def _visits(kept: int, rows: int) -> str:
+    """As many row visits as the student's own run, over another number of rows."""
+    return f"train.sft.epochs={EPOCHS * kept / rows:.4f}"
+
+
+def _stage(name: str, overrides: Sequence[str]) -> StageRecord:
+    """Run the stages up to `name`."""
+    context = Context(Project(SUPPORT, [ALL_CASES, *overrides]), terminal_progress())
+    for stage, done in states(context):
+        if not done:
+            run_stage(context, stage)
+        if stage == name:
+            break
+    return context.done[name]
+
+
+def _finished(name: str, overrides: Sequence[str]) -> Path:
+    context = Context(Project(SUPPORT, [ALL_CASES, *overrides]), Silent())
+    states(context)
+    return context.folder(name)
+
+
+def _human_recording() -> str:
+    """The right labels of the training cases, as if a person had been recorded: the ceiling, not the claim."""
+    project = Project(SUPPORT)
+    task, folder = project.task, project.home / "human"
+    cases = task.cases("train")
+    answers = {str(case.inputs["text"]): task.demonstration(case) or "" for case in cases}
+    person = ScriptedModel(lambda request: answers[str(request.inputs["text"])], name="human labels", slots=64)
+    folder.mkdir(parents=True, exist_ok=True)
+    with Store.open(folder / "store.db") as store:
+        labels = play_all(task, person, cases, store, RolloutConfig())
+        write_episodes(folder / "train.jsonl", store.episodes(run=labels))
+    # held-out cases are still compared with the real teacher
+    recording = read_recording(project.config.teacher.model, SUPPORT)
+    held_out = [e for e in (*recording.replies, *recording.yardstick) if e.split == "test"]
+    write_episodes(folder / "test.jsonl", held_out)
+    return f"teacher.model=recorded:{folder.relative_to(SUPPORT)}/*.jsonl"
+
+
+def _kept(outcome: Outcome) -> int:
+    dataset: Any = outcome.report.facts["dataset"]
+    return int(dataset["ledger"]["kept"])
+
+
+def _result(outcome: Outcome, name: str) -> PolicyResult:
+    return next(result for result in outcome.report.results if result.name == name)
+
+
+def _row(name: str, ours: float, rival: float | None = None, **more: Any) -> Row:
+    ratio = None if rival is None else more.pop("ratio", rival / ours)
+    return {"name": name, "ours": ours, "rival": rival, "ratio": ratio} | more | {"command": COMMAND}
+
+
+def _success_rows(outcomes: Mapping[str, Outcome]) -> list[Row]:
+    student, teacher = _result(outcomes["student"], "student"), _result(outcomes["student"], "teacher")
+    if student.difference is None:
+        raise SystemExit("the student's run has no teacher to compare with")
+    rows = [
+        _row("success_student_minus_teacher_low", student.difference.low, unit="share", n=student.n),
+        _row("success_teacher", teacher.success.value, unit="share", n=teacher.n, interval=_ends(teacher)),
+    ]
+    for arm, outcome in outcomes.items():
+        result = _result(outcome, "student")
+        dataset: Any = outcome.report.facts["dataset"]
+        rows.append(
+            _row(
+                "success_student" if arm == "student" else f"success_{arm}",
+                result.success.value,
+                teacher.success.value,
+                ratio=result.success.value / teacher.success.value,
+                unit="share",
+                n=result.n,
+                interval=_ends(result),
+                rows=dataset["ledger"]["kept"],
+            )
+        )
+    return rows
+
+
+def _ends(result: PolicyResult) -> list[float]:
+    return [round(result.success.low, 4), round(result.success.high, 4)]
+
+
+def _write(outcomes: Mapping[str, Outcome], training: StageRecord, live: Live, lever_rows: Sequence[Row]) -> None:
+    rows = _success_rows(outcomes)
+    rows += [_row(name, *pair, unit=unit, n=live.n) for name, pair, unit in live.rows()]
+    seconds = float(str(training.facts["seconds"]))
+    rows.append(_row("train_seconds_3000_rows", seconds, unit="s", n=PER_ROWS))
+    rows += [{**row, "command": COMMAND} for row in lever_rows]
+    report = outcomes["student"].report
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    machine = f"{platform.machine()}, {live.threads} threads, {_commit()}, {datetime.now(UTC):%Y-%m-%d}"
+    write_atomic(RESULTS / "main.json", json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    write_atomic(RESULTS / "main.svg", success_cost_plot(report))
+    from rich.console import Console
+
+    console = Console(width=110)
+    console.print(terminal_table(report))
+    for row in rows:
+        ratio = "" if row["ratio"] is None else f"  ({row['ratio']:.2f} times the rival's)"
+        console.print(f"{row['name']}: {row['ours']:.4g} {row['unit']}{ratio}", highlight=False)
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=TOP, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "no commit"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Teacher and student live on the same machine in the same run: alternating blocks, equal threads, nothing else busy."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from prentice.models.catalogue import get
+from prentice.models.local import LocalModel
+from prentice.models.specs import open_policy, read_recording
+from prentice.pipeline import Project
+from prentice.progress import Silent
+from prentice.records import Episode, Request, Sampling
+from prentice.rollouts import play
+from prentice.statistics import quantile
+from prentice.tasks import Audience, Case, Task
+from prentice.training.config import ExportConfig
+
+CASES, BLOCK, LEVER_CASES = 200, 20, 60
+THREADS = psutil.cpu_count(logical=False) or 2
+BUSY = 15.0
+"""Percent of the machine that others may use; above it a time says more about them than about the models."""
+
+Played = tuple[list[Episode], list[Episode]]
+
+
+@dataclass
+class Live:
+    """What both policies did on the same cases."""
+
+    threads: int
+    teacher: list[Episode] = field(default_factory=list)
+    student: list[Episode] = field(default_factory=list)
+
+    @property
+    def n(self) -> int:
+        """Cases played by both."""
+        return len(self.teacher)
+
+    def rows(self) -> list[tuple[str, tuple[float, float], str]]:
+        """(name, (student's, teacher's), unit); less is better in each."""
+        both = (self.student, self.teacher)
+        return [
+            ("cost_per_success", _pair(both, _cpu_per_success), "CPU-s"),
+            ("processing_time_per_success", _pair(both, _seconds_per_success), "s"),
+            ("latency_p50", _pair(both, _p50), "s"),
+            ("latency_p95", _pair(both, _p95), "s"),
+        ]
+
+
+def compare_live(folder: Path, exported: Path) -> Live:
+    """Play the first held-out cases with both, block by block in turns."""
+    project = Project(folder)
+    task, cases = project.task, project.task.cases("test")[:CASES]
+    recording = read_recording(project.config.teacher.model, folder)
+    quiet_or_exit()
+    teacher = open_policy(recording.live, folder, threads=THREADS)
+    student = LocalModel(next(exported.glob("*.gguf")), name="student", threads=THREADS)
+    live = Live(threads=THREADS)
+
+    async def blocks() -> None:
+        for policy, audience in ((teacher, "teacher"), (student, "student")):
+            await policy.warm_up(await task.environment(audience).reset(cases[0]))  # type: ignore[arg-type]
+        for begin in range(0, len(cases), BLOCK):
+            quiet_or_exit()
+            block = cases[begin : begin + BLOCK]
+            live.teacher += [await _episode(task, teacher, case, "teacher") for case in block]
+            live.student += [await _episode(task, student, case, "student") for case in block]
+            print(f"live: {begin + len(block)}/{len(cases)} cases", flush=True)
+        await teacher.close()
+        await student.close()
+
+    asyncio.run(blocks())
+    return live
+
+
+def levers(folder: Path, exported: Path) -> list[dict[str, Any]]:
+    """What each lever is worth to the student's median latency, one changed at a time."""
+    project = Project(folder)
+    task, cases = project.task, project.task.cases("test")[:LEVER_CASES]
+    ours = next(exported.glob("*.gguf"))
+    plain = _float_export(project, exported)
+    quiet_or_exit()
+    short = [_request(task, case, "student") for case in cases]
+    free = [request.model_copy(update={"choices": ()}) for request in short]
+    long = [_request(task, case, "teacher") for case in cases]
+    base = _median_latency(ours, short)
+    return [
+        _lever("lever_label_trie", base, _median_latency(ours, free), "against writing the label freely"),
+        _lever("lever_short_prompt", base, _median_latency(ours, long), "against the teacher's prompt"),
+        _lever("lever_q8_0", base, _median_latency(plain, short), "against f16"),
+    ]
+
+
+def quiet_or_exit() -> None:
+    """Stop with a plain reason when other programs use the machine."""
+    busy = psutil.cpu_percent(interval=1.0)
+    if busy > BUSY:
+        sys.exit(f"the machine is {busy:.0f} % busy with other work; times measured now would not be true: try later")
+
+
+def _lever(name: str, with_it: float, without: float, note: str) -> dict[str, Any]:
+    ratio = without / with_it
+    row = {"name": name, "ours": with_it, "rival": without, "ratio": ratio, "unit": "s", "n": LEVER_CASES}
+    return row | {"note": note}
+
+
+def _float_export(project: Project, exported: Path) -> Path:
+    from prentice.training.export import export
+
+    out = project.home / "benchmark" / f"{exported.name}-f16"
+    if not (out / "export.json").exists():
+        base = get(project.config.student.base).safetensors
+        trained = exported / "model"
+        if base is None or not trained.is_dir():
+            sys.exit("the student has no float weights to compare with")
+        config = ExportConfig(quantization="f16", check_rows=0)
+        export(config, checkpoint=None, base=trained, out=out, rows=(), progress=Silent())
+    return next(out.glob("*.gguf"))
+
+
+def _request(task: Task, case: Case, audience: Audience) -> Request:
+    return asyncio.run(task.environment(audience).reset(case))
+
+
+def _median_latency(gguf: Path, requests: Sequence[Request]) -> float:
+    model = LocalModel(gguf, threads=THREADS)
+
+    async def ask() -> list[float]:
+        await model.warm_up(requests[0])
+        seconds = []
+        for request in requests:
+            begun = time.perf_counter()
+            await model.generate(request, Sampling(max_tokens=24))
+            seconds.append(time.perf_counter() - begun)
+        await model.close()
+        return seconds
+
+    return quantile(asyncio.run(ask()), 0.5)
+
+
+async def _episode(task: Task, policy: Any, case: Case, audience: Audience) -> Episode:
+    return await play(policy, task.environment(audience), case, run="live", task=task.name)
+
+
+def _pair(both: Played, figure: Any) -> tuple[float, float]:
+    student, teacher = both
+    return figure(student), figure(teacher)
+
+
+def _successes(episodes: Sequence[Episode]) -> int:
+    return sum(e.metric("success") is True for e in episodes)
+
+
+def _cpu_per_success(episodes: Sequence[Episode]) -> float:
+    return sum(e.total("processing_s") or 0.0 for e in episodes) / _successes(episodes)
+
+
+def _seconds_per_success(episodes: Sequence[Episode]) -> float:
+    return sum(e.total("latency_s") or 0.0 for e in episodes) / _successes(episodes)
+
+
+def _p50(episodes: Sequence[Episode]) -> float:
+    return quantile([e.total("latency_s") or 0.0 for e in episodes], 0.5)
+
+
+def _p95(episodes: Sequence[Episode]) -> float:
+    return quantile([e.total("latency_s") or 0.0 for e in episodes], 0.95)

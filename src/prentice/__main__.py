@@ -1,0 +1,5 @@
+"""`python -m prentice`."""
+
+from prentice.app.cli import main
+
+main()
