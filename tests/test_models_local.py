@@ -26,7 +26,7 @@ def model(smollm2: Path) -> Iterator[LocalModel]:
 
 def ask(text: str, **more: object) -> Request:
     """A request of one user message."""
-    return Request(function="f", messages=(Message(role="user", content=text),), **more)  # type: ignore[arg-type]
+    return Request(function="f", messages=(Message(role="user", content=text),), **more)
 
 
 async def test_a_free_reply_says_what_it_took(model: LocalModel) -> None:

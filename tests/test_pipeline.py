@@ -70,7 +70,7 @@ def record(folder: Path) -> None:
         for role in ("teacher", "base"):
             policy = ScriptedModel(lambda request: answer(str(request.inputs["text"])), name=f"scripted:{role}")
             for split in ("train", "test"):
-                run_of = play_all(task, policy, task.cases(split), store, RolloutConfig())  # type: ignore[arg-type]
+                run_of = play_all(task, policy, task.cases(split), store, RolloutConfig())
                 episodes = [timed(e, role) for e in store.episodes(run=run_of) if e.split == split]
                 write_episodes(folder / "teacher" / f"{role}-{split}.jsonl.gz", episodes)
 

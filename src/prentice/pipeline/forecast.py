@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prentice.models.specs import LOCAL, RECORDED
 from prentice.pipeline.project import Project
-from prentice.pipeline.run import states
+from prentice.pipeline.walk import states
 from prentice.pipeline.stages import Context
 from prentice.progress import Silent
 from prentice.records import Usage

@@ -42,7 +42,8 @@ class Terminal:
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         )
         with RichProgress(*columns, console=self._console) as progress:
-            task = progress.add_task(title, total=max(total, 1), completed=done if total else 1, facts="")
+            task = progress.add_task(title, total=max(total, 1), facts="")
+            progress.update(task, completed=done if total else 1)
             yield _RichBar(progress, task)
 
     def say(self, text: str) -> None:
