@@ -5,9 +5,10 @@ It runs in this process: no second start of torch, and no orphan that goes on wr
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,11 @@ def _for_rebuilt_tokenizers(known: Any) -> Any:
             """Write the file, without the converter's own progress bar."""
             self.prepare_tensors()
             self.prepare_metadata(vocab_only=False)
-            self.gguf_writer.write_header_to_file(path=self.fname_out)
-            self.gguf_writer.write_kv_data_to_file()
-            self.gguf_writer.write_tensors_to_file(progress=False)
-            self.gguf_writer.close()
+            with _closed_if_broken(self.gguf_writer):
+                self.gguf_writer.write_header_to_file(path=self.fname_out)
+                self.gguf_writer.write_kv_data_to_file()
+                self.gguf_writer.write_tensors_to_file(progress=False)
+                self.gguf_writer.close()
 
     return Converter
 
@@ -84,6 +86,20 @@ def splitting_name(pre_tokenizer: str) -> str | None:
     by_gpt2 = "ByteLevel(add_prefix_space=False,trim_offsets=True,use_regex=True)"
     names = {by_gpt2: "gpt-2", f"Sequence(pretokenizers=[Digits(individual_digits=True),{by_gpt2}])": "smollm"}
     return names.get(squeezed)
+
+
+@contextmanager
+def _closed_if_broken(writer: Any) -> Iterator[None]:
+    """Close what the writer has open when it fails, and give numpy's short write the error number of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        for file in writer.fout or ():
+            with suppress(OSError):  # what is still buffered finds no room either
+                file.close()
+        if error.errno is None:  # numpy says how much it wrote, not why it stopped
+            raise OSError(errno.ENOSPC, str(error)) from error
+        raise
 
 
 @contextmanager
