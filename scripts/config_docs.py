@@ -1,0 +1,68 @@
+"""Writes docs/configuration.md from the configuration classes: python scripts/config_docs.py (a test compares)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from prentice.pipeline import ProjectConfig
+from prentice.tasks.classify import ClassifyConfig
+
+OUT = Path(__file__).parents[1] / "docs" / "configuration.md"
+HEAD = """# Configuration
+
+Everything in `prentice.toml`. A key that is not here is refused with the nearest right one; `--set section.key=value` lays a
+value over the file. This page is made from the code: `python scripts/config_docs.py`.
+"""
+
+
+def page() -> str:
+    """The page's text."""
+    sections = [HEAD, *_section("task", ClassifyConfig, ' with `kind = "classify"`')]
+    top: list[str] = []
+    for name, field in ProjectConfig.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            sections += _sections(name, kind)
+        elif name != "task":
+            top.append(_row(name, field.default, field.description))
+    return "\n".join([*sections, "## Top level (before the first section)", *_table(top)])
+
+
+def _sections(path: str, kind: type[BaseModel]) -> list[str]:
+    inner = {
+        name: field.annotation
+        for name, field in kind.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+    if inner:
+        return [line for name, sub in inner.items() for line in _sections(f"{path}.{name}", sub)]
+    return _section(path, kind)
+
+
+def _section(path: str, kind: type[BaseModel], more: str = "") -> list[str]:
+    rows = [_row(name, field.default, field.description) for name, field in kind.model_fields.items()]
+    return [f"## `[{path}]`{more}", (kind.__doc__ or "").strip(), "", *_table(rows)]
+
+
+def _table(rows: list[str]) -> list[str]:
+    return ["| key | default | meaning |", "|---|---|---|", *rows, ""]
+
+
+def _row(name: str, default: object, description: str | None) -> str:
+    if default is PydanticUndefined:
+        shown = "required"
+    elif default is None:
+        shown = "–"
+    else:
+        shown = f"`{json.dumps(default, default=str)}`"
+    return f"| `{name}` | {shown} | {' '.join((description or '').split()).replace('|', '¦')} |"
+
+
+if __name__ == "__main__":
+    OUT.write_text(page(), encoding="utf-8")
+    sys.stdout.write(f"{OUT.name} written\n")

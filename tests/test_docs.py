@@ -1,0 +1,54 @@
+"""Docs that cannot lag behind: made from the code, or run here."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from prentice.app.cli.main import app
+from prentice.config import build, read_toml
+from prentice.pipeline import Project, ProjectConfig
+
+TOP = Path(__file__).parents[1]
+sys.path.insert(0, str(TOP / "scripts"))
+
+
+def test_the_configuration_page_is_what_the_code_says() -> None:
+    from config_docs import page
+
+    assert (TOP / "docs" / "configuration.md").read_text(encoding="utf-8") == page()
+
+
+@pytest.mark.parametrize("path", sorted((TOP / "examples").glob("*/prentice.toml")), ids=lambda p: p.parent.name)
+def test_every_example_can_be_opened(path: Path) -> None:
+    project = Project(path)
+    assert project.task.cases("train")
+    assert project.task.cases("test")
+
+
+def texts() -> list[Path]:
+    """Every page people read."""
+    return [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", texts(), ids=lambda p: p.name)
+def test_every_command_and_setting_of_a_page_exists(path: Path, tmp_path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for words in re.findall(r"^\s*prentice ((?:[a-z]+ ?)+)", text, flags=re.MULTILINE):
+        first = words.split()[0]
+        assert CliRunner().invoke(app, [first, "--help"]).exit_code == 0, f"{path.name}: prentice {words}"
+    for setting in re.findall(r"--set '?([a-z_.]+=[^\s'`]+)", text):
+        (tmp_path / "p.toml").write_text('[task]\nkind = "x"\n[teacher]\nmodel = "x:y"\n', encoding="utf-8")
+        build(ProjectConfig, read_toml(tmp_path / "p.toml", [setting]), setting)
+    for target in re.findall(r"make ([a-z-]+)", text):
+        assert re.search(rf"^{target}:", (TOP / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), target
+
+
+@pytest.mark.parametrize("path", texts(), ids=lambda p: p.name)
+def test_every_link_of_a_page_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (path.parent / target).exists(), f"{path.name}: {target}"
