@@ -1,5 +1,5 @@
 """`python -m prentice`."""
 
-from prentice.app.cli import main
+from prentice.app.cli.main import main
 
 main()

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from prentice.app.cli import curate, evaluate, export, models, report, rollout, run, train
+from prentice.app.cli.curate import curate
+from prentice.app.cli.evaluate import evaluate
+from prentice.app.cli.export import export
+from prentice.app.cli.models import app as models
+from prentice.app.cli.report import report
+from prentice.app.cli.rollout import rollout
+from prentice.app.cli.run import run
+from prentice.app.cli.train import app as train
 
 app = typer.Typer(
     help="From a large model's recorded work to a small model that you own.",
@@ -13,14 +20,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(run.run)
-app.command()(rollout.rollout)
-app.command()(curate.curate)
-app.add_typer(train.app, name="train")
-app.command()(export.export)
-app.command()(evaluate.evaluate)
-app.command()(report.report)
-app.add_typer(models.app, name="models")
+app.command()(run)
+app.command()(rollout)
+app.command()(curate)
+app.add_typer(train, name="train")
+app.command()(export)
+app.command()(evaluate)
+app.command()(report)
+app.add_typer(models, name="models")
 
 
 def main() -> None:
