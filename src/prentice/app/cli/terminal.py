@@ -83,7 +83,7 @@ class Lines:
         """Print a line now and then until the block ends."""
         bar = _LineBar(self, title, total, unit, done)
         yield bar
-        bar.line()
+        bar.end()
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -96,6 +96,7 @@ class _LineBar:
         self._done, self._begun_with = done, done
         self._began = self._last = time.monotonic()
         self._facts: dict[str, str] = {}
+        self._said: float | None = None
 
     def advance(self, amount: float = 1, **facts: str) -> None:
         self._done += amount
@@ -103,7 +104,12 @@ class _LineBar:
         if time.monotonic() - self._last >= LINE_EVERY_S:
             self.line()
 
+    def end(self) -> None:
+        if self._said != self._done or not self._total:
+            self.line()
+
     def line(self) -> None:
+        self._said = self._done
         self._last = time.monotonic()
         seconds = self._last - self._began
         rate = (self._done - self._begun_with) / seconds if seconds > 0 else 0.0
