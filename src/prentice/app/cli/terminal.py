@@ -68,8 +68,8 @@ class _Count(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        rate = f" {speed:,.1f}/s" if speed else ""
-        return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f} {self._unit}{rate}", style="cyan")
+        counted = f"{task.completed:,.0f}/{task.total or 0:,.0f} {self._unit}"
+        return Text(f"{counted}{_rate(speed or 0.0, ' ')}", style="cyan")
 
 
 class Lines:
@@ -115,7 +115,13 @@ class _LineBar:
         rate = (self._done - self._begun_with) / seconds if seconds > 0 else 0.0
         left = f", {(self._total - self._done) / rate:,.0f} s left" if rate and self._done < self._total else ""
         facts = f", {_in_words(self._facts)}" if self._facts else ""
-        self._lines.say(f"{self._title}: {self._done:,.0f}/{self._total:,.0f} {self._unit}, {rate:,.1f}/s{facts}{left}")
+        counted = f"{self._done:,.0f}/{self._total:,.0f} {self._unit}"
+        self._lines.say(f"{self._title}: {counted}{_rate(rate, ', ')}{facts}{left}")
+
+
+def _rate(per_second: float, before: str) -> str:
+    # below one in ten seconds a rate says nothing that the count does not
+    return f"{before}{per_second:,.1f}/s" if per_second >= 0.1 else ""
 
 
 def _in_words(facts: dict[str, str]) -> str:
