@@ -11,25 +11,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from pydantic import JsonValue
 
-from prentice.config import StageConfig
 from prentice.errors import DataError
 from prentice.models.policy import Policy
 from prentice.models.scripted import ScriptedModel
 from prentice.records import Message, Metric, Reply, Request, Split, digest
-from prentice.tasks.contract import Audience, Case, Environment, Step
+from prentice.tasks.contract import Audience, Case, Environment, Step, TaskConfig
 
 FUNCTION = "classify"
 SPLITS = ("prompt", "train", "val", "test")
 
 
-class ClassifyConfig(StageConfig):
+class ClassifyConfig(TaskConfig):
     """Which label does this text have?"""
 
-    kind: Literal["classify"] = "classify"
+    kind: str = "classify"
     """The built-in that this section configures."""
     cases: Path
     """CSV file with the columns id, split (prompt, train, val, test), text, label; relative to the project."""
@@ -45,6 +44,7 @@ class Classify:
         folder: the project's folder, which relative paths start from.
     """
 
+    Config = ClassifyConfig
     name = "classify"
 
     def __init__(self, config: ClassifyConfig, folder: Path) -> None:

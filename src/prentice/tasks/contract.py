@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
+from prentice.config import StageConfig
 from prentice.models.policy import Policy
 from prentice.records import Metric, Record, Reply, Request, Split
 
@@ -43,8 +44,18 @@ class Environment(Protocol):
         ...
 
 
+class TaskConfig(StageConfig):
+    """Base of the `[task]` sections: each task adds its own keys."""
+
+    kind: str
+    """The name of a built-in task, or `my_module:MyTask`."""
+
+
 class Task(Protocol):
-    """What is to be learnt."""
+    """What is to be learnt.
+
+    A class that `[task] kind` can name has a `Config` (its `TaskConfig`) and is made as `MyTask(config, folder)`.
+    """
 
     name: str
 

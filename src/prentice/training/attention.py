@@ -53,15 +53,14 @@ def forest_attention(  # the signature is transformers' contract
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     with torch.autocast(query.device.type, enabled=False):
         # scores in float32 whatever the weights are: cheap beside the linear layers, and bfloat16 kernels are slow here
-        flat = [x[0].transpose(0, 1).float() for x in (query, key, value)]
-        answers = [
-            _attend(*flat, b, scale, settings.get("sliding_window"), settings.get("softcap")) for b in forest.blocks
-        ]
+        q, k, v = (x[0].transpose(0, 1).float() for x in (query, key, value))
+        window, cap = settings.get("sliding_window"), settings.get("softcap")
+        answers = [_attend(q, k, v, b, scale, window, cap) for b in forest.blocks]
         merged = torch.cat(answers).index_select(0, forest.order)
     return merged.to(query.dtype).unsqueeze(0), None
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, b: Blocks, scale: float, window: int | None, cap: float | None) -> Tensor:  # noqa: PLR0913, PLR0917
+def _attend(q: Tensor, k: Tensor, v: Tensor, b: Blocks, scale: float, window: int | None, cap: float | None) -> Tensor:
     blocks, width = b.queries.shape
     reach = b.keys.shape[1]
     heads, kv = q.shape[1], k.shape[1]
@@ -79,7 +78,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, b: Blocks, scale: float, window: in
     return out.transpose(1, 2).flatten(0, 1).index_select(0, b.slots)
 
 
-def _plain(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float, cap: float | None) -> Tensor:  # noqa: PLR0913, PLR0917
+def _plain(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float, cap: float | None) -> Tensor:
     blocks, heads, width, size = q.shape
     kv = k.shape[1]
     # query heads that share a key head are one taller matrix: keys are never repeated

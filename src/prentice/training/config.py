@@ -20,3 +20,31 @@ class ExportConfig(StageConfig):
     """Longest answer that is compared, in tokens."""
     name: str = ""
     """How the exported model is called; default: the base's name with `-student` behind it."""
+
+
+class SFTConfig(StageConfig):
+    """Supervised fine-tuning of a student on curated examples."""
+
+    epochs: int = Field(3, ge=1)
+    """Passes over the training rows."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """At its highest; it rises over `warmup` and falls to 0 along a cosine. Full fine-tuning wants about a tenth."""
+    method: Literal["lora", "full"] = "lora"
+    """Train low-rank adapters on every linear layer, or all weights."""
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: float = Field(32, gt=0)
+    """Adapters are scaled by `lora_alpha / lora_rank`."""
+    max_tokens: int = Field(2048, ge=8)
+    """Longest row, in tokens after the chat template; a longer one stops the run before it starts, none is cut."""
+    batch: int = Field(32, ge=1)
+    """Rows per optimizer step."""
+    micro_tokens: int = Field(8192, ge=1)
+    """Tokens computed at once; a step with more is accumulated, which changes memory but no result."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises."""
+    seed: int = Field(0, ge=0)
+    """Start of the adapters and order of the rows."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the matrix products; bfloat16 is about twice as fast where the processor has it, and rounds."""
+    save_seconds: float = Field(30.0, ge=0)
+    """Least time between two saved states, from which a killed run goes on."""

@@ -25,14 +25,14 @@ class ForestModel(nn.Module):
 
     Args:
         model: a transformers causal language model, or a peft model around one.
-        bfloat16: compute the matrix products in bfloat16.
+        narrow: compute the matrix products in bfloat16.
     Raises: TrainingError if sharing prefixes is not exact for this architecture.
     """
 
-    def __init__(self, model: Any, *, bfloat16: bool = False) -> None:
+    def __init__(self, model: Any, *, narrow: bool = False) -> None:
         super().__init__()
         self.model = model
-        self.bfloat16 = bfloat16
+        self.narrow = narrow
         refuse_unsuitable(self.causal)
         self.causal.set_attn_implementation(NAME)
 
@@ -48,7 +48,7 @@ class ForestModel(nn.Module):
 
     def forward(self, forest: Forest) -> Tensor:
         """Log-probabilities of the supervised tokens: float32 (supervised,)."""
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.narrow):
             hidden = self.causal.base_model(
                 input_ids=forest.ids[None], position_ids=forest.positions[None], use_cache=False, forest=forest
             ).last_hidden_state[0]
@@ -58,7 +58,7 @@ class ForestModel(nn.Module):
         head, config = self.causal.get_output_embeddings(), self.causal.config.get_text_config()
         factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
         cap = getattr(config, "final_logit_softcapping", None)
-        dtype = torch.bfloat16 if self.bfloat16 else hidden.dtype
+        dtype = torch.bfloat16 if self.narrow else hidden.dtype
         bias = None if head.bias is None else head.bias.to(dtype)
         result: Tensor = _LogProbs.apply(hidden.to(dtype), head.weight.to(dtype), bias, targets, factor, cap)  # type: ignore[no-untyped-call]
         return result
@@ -73,7 +73,7 @@ class _LogProbs(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0913, PLR0917
+    def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, factor: float, cap: float | None
     ) -> Tensor:
         result = torch.empty(len(targets), device=hidden.device)
@@ -102,7 +102,14 @@ class _LogProbs(torch.autograd.Function):
             to_weight += pull.T @ hidden[part]
             if to_bias is not None:
                 to_bias += pull.sum(0)
-        return to_hidden, to_weight.to(weight.dtype), None if to_bias is None else to_bias.to(bias.dtype), None, None, None
+        return (
+            to_hidden,
+            to_weight.to(weight.dtype),
+            None if to_bias is None else to_bias.to(bias.dtype),
+            None,
+            None,
+            None,
+        )
 
 
 def _chunks(length: int) -> list[slice]:
@@ -147,10 +154,12 @@ def padded_logprobs(model: ForestModel, rows: list[tuple[list[int], int]]) -> Te
     mask = torch.tensor([[1] * len(t) + [0] * (width - len(t)) for t, _ in rows], device=device)
     model.causal.set_attn_implementation("eager")
     try:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=model.bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=model.narrow):
             logits = model.causal(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
     finally:
         model.causal.set_attn_implementation(NAME)
     logprobs = logits.log_softmax(-1)
     spans = [(i, len(tokens) - n, len(tokens)) for i, (tokens, n) in enumerate(rows)]
-    return torch.cat([logprobs[i, low - 1 : high - 1].gather(1, ids[i, low:high, None])[:, 0] for i, low, high in spans])
+    return torch.cat(
+        [logprobs[i, low - 1 : high - 1].gather(1, ids[i, low:high, None])[:, 0] for i, low, high in spans]
+    )

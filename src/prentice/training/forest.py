@@ -9,9 +9,8 @@ tokens only: neither models nor losses.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -80,7 +79,16 @@ class Forest:
 
     def to(self, device: torch.device | str) -> Forest:
         """The same forest on a device."""
-        return _move(self, device)
+        return Forest(
+            ids=self.ids.to(device),
+            positions=self.positions.to(device),
+            blocks=tuple(_move(b, device) for b in self.blocks),
+            order=self.order.to(device),
+            sources=self.sources.to(device),
+            targets=self.targets.to(device),
+            rows=self.rows.to(device),
+            weights=self.weights.to(device),
+        )
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,10 @@ def plant(rows: Sequence[Row]) -> Forest:
     """
     ids, positions, paths, runs = _grow(rows)
     blocks = tuple(_pad(group) for group in _groups(runs))
-    sources, targets, owners, weights = [], [], [], []
+    sources: list[int] = []
+    targets: list[int] = []
+    owners: list[int] = []
+    weights: list[float] = []
     for index, (row, path) in enumerate(zip(rows, paths, strict=True)):
         first = len(row.prompt)
         sources += path[first - 1 : first - 1 + len(row.reply)]
@@ -182,12 +193,11 @@ def _pad(runs: Sequence[_Run]) -> Blocks:
     )
 
 
-T = TypeVar("T", Forest, Blocks)
-
-
-def _move(value: T, device: torch.device | str) -> T:
-    moved: dict[str, object] = {}
-    for field in fields(value):
-        part = getattr(value, field.name)
-        moved[field.name] = tuple(_move(b, device) for b in part) if isinstance(part, tuple) else part.to(device)
-    return replace(value, **moved)
+def _move(blocks: Blocks, device: torch.device | str) -> Blocks:
+    return Blocks(
+        queries=blocks.queries.to(device),
+        keys=blocks.keys.to(device),
+        positions=blocks.positions.to(device),
+        slots=blocks.slots.to(device),
+        nodes=blocks.nodes.to(device),
+    )
