@@ -1,0 +1,233 @@
+"""The engine gives the gradient of the plain padded batch, whatever is shared and however it is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import LoraConfig
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BartConfig,
+    BartForCausalLM,
+    Lfm2Config,
+    MambaConfig,
+    Qwen3NextConfig,
+)
+
+from prentice.errors import TrainingError
+from prentice.models.chat import ChatFormat
+from prentice.records import Example, Message
+from prentice.training.attention import SMALL
+from prentice.training.check import CheckedRow, Checker, stop_ids
+from prentice.training.engine import ForestModel, padded_logprobs
+from prentice.training.forest import Row, plant
+from prentice.training.loop import micro_batches
+from prentice.training.lora import add_adapter
+from prentice.training.proof import gradient_difference, prove
+from prentice.training.sft import sft_loss
+from training_models import FAMILIES, examples, write_family
+
+
+def open_model(folder: Path, *, full: bool = False, narrow: bool = False) -> ForestModel:
+    """A model whose adapter is not zero, so that every adapter weight has a gradient."""
+    torch.manual_seed(3)
+    dtype = torch.bfloat16 if narrow else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    # peft warns about its own rewriting of mixtral's experts
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj"] if model.config.model_type == "mixtral" else "all-linear"
+    adapter = LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False)
+    return ForestModel(model if full else add_adapter(model, adapter), narrow=narrow)
+
+
+def checked_rows(folder: Path, chats: list[Example]) -> list[CheckedRow]:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    stops = stop_ids(tokenizer, folder)
+    checker = Checker(tokenizer, ChatFormat.from_folder(folder), 512, stops, len(tokenizer), None, Path("rows.parquet"))
+    return checker.check(chats)
+
+
+def rows_of(folder: Path) -> list[Row]:
+    return [checked.row for checked in checked_rows(folder, examples(8))]
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_family(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_family("llama", tmp_path_factory.mktemp("llama"))
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
+def test_the_gradient_is_that_of_the_padded_batch(family: Path, full: bool) -> None:
+    assert gradient_difference(open_model(family, full=full), rows_of(family)) <= 1e-5
+
+
+def test_log_probabilities_are_those_of_the_padded_batch(family: Path) -> None:
+    model, rows = open_model(family), rows_of(family)
+    plain = padded_logprobs(model, [(list(r.tokens), len(r.reply)) for r in rows])
+    torch.testing.assert_close(model(plant(rows)), plain, rtol=1e-4, atol=1e-5)
+
+
+def test_long_rows_for_which_the_fused_kernel_takes_over_give_the_same_gradient(family: Path) -> None:
+    texts = ("My card is lost. " * 20, "My card is lost. " * 24, "Nobody answers me! " * 21)
+    chats = [
+        row.model_copy(update={"messages": (Message(role="user", content=t),)})
+        for row, t in zip(examples(3), texts, strict=True)
+    ]
+    rows = [checked.row for checked in checked_rows(family, chats)]
+    assert any(b.queries.shape[1] * b.keys.shape[1] > SMALL for b in plant(rows).blocks)
+    assert gradient_difference(open_model(family), rows) <= 1e-5
+
+
+def test_gradient_checkpointing_leaves_the_gradient_right(llama: Path) -> None:
+    """It drops a key-value cache in silence, which would put the gradient off by more than 100 %; there is no cache."""
+    model, rows = open_model(llama), rows_of(llama)
+    forest = plant(rows)
+    before = gradient(model, lambda: model(forest).sum())
+    model.train()
+    model.causal.activation_checkpointing_enable()
+    assert any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
+    torch.testing.assert_close(gradient(model, lambda: model(forest).sum()), before)
+
+
+def test_accumulated_micro_batches_give_the_gradient_of_one_batch(llama: Path) -> None:
+    model, checked = open_model(llama), checked_rows(llama, examples(8))
+
+    def loss(tokens: int) -> Tensor:
+        parts = [plant([r.row for r in part]) for part in micro_batches(checked, tokens)]
+        return torch.stack([sft_loss(model(forest), forest) for forest in parts]).sum()
+
+    assert len(micro_batches(checked, 80)) > 2
+    whole = gradient(model, lambda: loss(10_000))
+    cut = gradient(model, lambda: loss(80))
+    assert float((whole - cut).norm() / whole.norm()) <= 1e-6
+
+
+def test_bfloat16_is_no_further_from_float32_than_padding(llama: Path) -> None:
+    rows = rows_of(llama)
+    wide, narrow = open_model(llama), open_model(llama, narrow=True)
+    assert prove(narrow, rows) <= 1.25
+    ours = gradient(narrow, lambda: narrow(plant(rows)).sum())
+    exact = gradient(wide, lambda: wide(plant(rows)).sum())
+    assert 1e-4 < float((ours - exact).norm() / exact.norm()) < 0.1
+
+
+def test_a_model_that_does_otherwise_than_assumed_is_stopped_by_the_proof(llama: Path) -> None:
+    model, rows = open_model(llama), rows_of(llama)
+    layer = model.causal.base_model.layers[0]
+    # a layer that mixes neighbours in the batch: right for padded rows only
+    handle = layer.register_forward_hook(lambda _m, _i, out: out + 0.1 * out.roll(1, dims=1))
+    with pytest.raises(TrainingError, match="llama: the gradient with shared prefixes differs"):
+        prove(model, rows)
+    handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (MambaConfig(hidden_size=32, num_hidden_layers=1, vocab_size=64), "mamba: it has .* layers"),
+        (
+            Lfm2Config(
+                hidden_size=32,
+                num_hidden_layers=2,
+                vocab_size=64,
+                intermediate_size=32,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                layer_types=["conv", "full_attention"],
+            ),
+            "lfm2: it has conv layers",
+        ),
+        (
+            Qwen3NextConfig(
+                hidden_size=32,
+                num_hidden_layers=2,
+                vocab_size=64,
+                intermediate_size=32,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                num_experts=2,
+                layer_types=["linear_attention", "full_attention"],
+            ),
+            "qwen3_next: it has linear_attention layers",
+        ),
+    ],
+    ids=["mamba", "conv", "linear attention"],
+)
+def test_layers_that_are_not_attention_are_refused_by_name(config: Any, reason: str) -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(TrainingError, match=reason):
+        ForestModel(model)
+
+
+def test_an_encoder_decoder_is_refused_by_name() -> None:
+    config = BartConfig(
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        vocab_size=32,
+        is_encoder_decoder=True,
+    )
+    with torch.device("meta"):
+        model = BartForCausalLM(config)
+    model.config.is_encoder_decoder = True
+    with pytest.raises(TrainingError, match="bart: it is an encoder-decoder"):
+        ForestModel(model)
+
+
+tokens = st.lists(st.integers(0, 3), min_size=1, max_size=14).map(tuple)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([(), (1, 2) * 6]), tokens, tokens), min_size=1, max_size=7))
+def test_a_forest_holds_each_prefix_once_and_every_row_whole(
+    parts: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]],
+) -> None:
+    rows = [Row(head + prompt, reply) for head, prompt, reply in parts]
+    forest = plant(rows)
+    prefixes = {row.tokens[: i + 1] for row in rows for i in range(len(row.tokens) - 1)}
+    assert len(forest.ids) == len(prefixes)
+    seen = {node: [] for node in range(len(forest.ids))}  # type: dict[int, list[int]]
+    for block in forest.blocks:
+        for slot, node in zip(block.slots.tolist(), block.nodes.tolist(), strict=True):
+            line, place = divmod(slot, block.queries.shape[1])
+            assert block.queries[line, place] == node
+            seen[node] = block.keys[line, : int(block.positions[line, place]) + 1].tolist()
+    # each node sees exactly its own prefix, itself last
+    assert {tuple(forest.ids[path].tolist()) for path in seen.values()} == prefixes
+    assert all(path[-1] == node for node, path in seen.items())
+    assert all(forest.positions[path].tolist() == list(range(len(path))) for path in seen.values())
+    assert torch.cat([b.nodes for b in forest.blocks])[forest.order].tolist() == list(range(len(forest.ids)))
+    learnt = [forest.targets[forest.rows == i].tolist() for i in range(len(rows))]
+    assert learnt == [list(row.reply) for row in rows]
+    for source, target, row in zip(forest.sources, forest.targets, forest.rows, strict=True):
+        path = [*forest.ids[seen[int(source)]].tolist(), int(target)]
+        assert tuple(path) == rows[int(row)].tokens[: len(path)]
+
+
+def gradient(model: ForestModel, loss: Callable[[], Tensor]) -> Tensor:
+    model.zero_grad(set_to_none=True)
+    loss().backward()  # type: ignore[no-untyped-call]
+    return torch.cat([p.grad.flatten().float() for p in model.parameters() if p.grad is not None])
+
+
+def test_micro_batches_hold_every_row_once_shortest_first(llama: Path) -> None:
+    checked = checked_rows(llama, examples(20))
+    parts = micro_batches(checked, 100)
+    flat = [row for part in parts for row in part]
+    assert sorted(r.example.id for r in flat) == sorted(r.example.id for r in checked)
+    assert all(len(a.row.tokens) <= len(b.row.tokens) for a, b in pairwise(flat))

@@ -1,0 +1,330 @@
+"""A fine-tuning run starts only if it can teach, goes on after a kill as if there was none, and leaves its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from prentice.errors import TrainingError
+from prentice.models.hf import load
+from prentice.progress import Silent
+from prentice.records import Checkpoint, Example, Ledger, Manifest, Message, ModelSource
+from prentice.records.parquet import LedgerRow, read_dataset, rows_hash, write_dataset
+from prentice.runs import read_record
+from prentice.training.config import SFTConfig
+from prentice.training.lora import merge_adapter
+from prentice.training.sft import train_examples, train_sft
+from tiny_models import write_tiny_llama
+from training_models import examples, write_family
+
+SOURCE = ModelSource(name="tiny", source="path:tiny", sha256="0" * 64)
+CONFIG = SFTConfig(epochs=2, batch=4, lora_rank=4, lora_alpha=8, learning_rate=0.01, save_seconds=0)
+WHERE = Path("rows.parquet")
+
+
+class Heard(Silent):
+    """Keeps the lines that were said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_llama(tmp_path_factory.mktemp("base"))
+
+
+def train(base: Path, out: Path, rows: list[Example], config: SFTConfig = CONFIG, **more: Any) -> Checkpoint:
+    return train_examples(config, rows, WHERE, base=base, out=out, source=SOURCE, **more)
+
+
+def curve(out: Path) -> list[dict[str, float]]:
+    """The curve without its times."""
+    lines = [json.loads(line) for line in (out / "curve.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def write_rows(folder: Path, rows: list[Example]) -> Path:
+    splits = {split: sum(r.split == split for r in rows) for split in ("train", "val")}
+    manifest = Manifest(
+        hash=rows_hash(rows), ledger=Ledger(rows_in=len(rows), kept=len(rows)), splits=splits, config={}
+    )
+    ledger = [LedgerRow(episode=r.episode, turn=0, case=r.case, fate="kept") for r in rows]
+    write_dataset(folder, rows, ledger, manifest)
+    return folder
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_run_learns_its_rows_and_leaves_a_readable_checkpoint(base: Path, tmp_path: Path, method: str) -> None:
+    rows = examples(16, val=4)
+    dataset = write_rows(tmp_path / "dataset", rows)
+    out, heard = tmp_path / "out", Heard()
+    rate = 0.02 if method == "lora" else 0.004
+    config = CONFIG.model_copy(update={"method": method, "epochs": 12, "learning_rate": rate})
+    done = train_sft(config, dataset=dataset, base=base, out=out, source=SOURCE, progress=heard)
+    assert read_record(Checkpoint, out / "checkpoint.json") == done
+    assert (done.kind, done.steps) == ("adapter" if method == "lora" else "full", 36)
+    assert done.dataset == read_dataset(dataset)[0].hash
+    assert done.figures["loss_last"] < 0.5 * done.figures["loss_first"]
+    assert done.figures["gradient_difference"] <= 1e-5
+    assert "12 rows" in heard.lines[0]
+    assert len(curve(out)) == 36
+    best = min(line["val_loss"] for line in curve(out) if "val_loss" in line)
+    assert done.figures["val_loss"] == best
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        ["checkpoint.json", "curve.jsonl", "adapter" if method == "lora" else "model"]
+    )
+    model = merge_adapter(load(base), out / "adapter") if method == "lora" else load(out / "model")
+    assert val_loss(model, base, [r for r in rows if r.split == "val"]) == pytest.approx(best, rel=1e-4)
+
+
+def val_loss(model: Any, base: Path, rows: list[Example]) -> float:
+    """The loss per supervised token as transformers itself computes it, row by row."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    total = weight = 0.0
+    for row in rows:
+        chat = [{"role": m.role, "content": m.content} for m in row.messages]
+        prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        ids = tokenizer(prompt, add_special_tokens=False).input_ids
+        reply = tokenizer(f"{row.reply.content}<|im_end|>", add_special_tokens=False).input_ids
+        labels = torch.tensor([[-100] * len(ids) + reply])
+        with torch.no_grad():
+            loss = model(torch.tensor([ids + reply]), labels=labels).loss.item()
+        total += loss * len(reply) * row.weight
+        weight += len(reply) * row.weight
+    return total / weight
+
+
+def test_the_same_call_again_returns_the_finished_checkpoint(base: Path, tmp_path: Path) -> None:
+    first = train(base, tmp_path, examples(8))
+    before = (tmp_path / "curve.jsonl").stat().st_mtime_ns
+    assert train(base, tmp_path, examples(8)) == first
+    assert (tmp_path / "curve.jsonl").stat().st_mtime_ns == before
+
+
+def test_small_micro_batches_give_the_curve_of_one_large_batch(base: Path, tmp_path: Path) -> None:
+    train(base, tmp_path / "whole", examples(16))
+    train(base, tmp_path / "cut", examples(16), CONFIG.model_copy(update={"micro_tokens": 40}))
+    whole, cut = ([line["loss"] for line in curve(tmp_path / name)] for name in ("whole", "cut"))
+    assert cut == pytest.approx(whole, rel=1e-4)
+    assert sum(line["tokens"] for line in curve(tmp_path / "cut")) > sum(
+        line["tokens"] for line in curve(tmp_path / "whole")
+    )
+
+
+def test_bfloat16_learns_the_same_curve_within_its_rounding(base: Path, tmp_path: Path) -> None:
+    train(base, tmp_path / "wide", examples(16))
+    train(base, tmp_path / "narrow", examples(16), CONFIG.model_copy(update={"precision": "bfloat16"}))
+    wide, narrow = ([line["loss"] for line in curve(tmp_path / name)] for name in ("wide", "narrow"))
+    assert narrow == pytest.approx(wide, rel=0.05)
+    assert narrow != wide
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from prentice.records import ModelSource
+from prentice.training.config import SFTConfig
+from prentice.training.sft import train_sft
+dataset, base, out, config = sys.argv[1:]
+source = ModelSource(name="tiny", source="path:tiny", sha256="0" * 64)
+train_sft(SFTConfig.model_validate_json(config), dataset=Path(dataset), base=Path(base), out=Path(out), source=source)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this platform")
+def test_killed_twice_with_kill_9_the_curve_is_that_of_a_run_never_killed(base: Path, tmp_path: Path) -> None:
+    dataset = write_rows(tmp_path / "dataset", examples(24, val=4))
+    config = CONFIG.model_copy(update={"epochs": 20})
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = [sys.executable, "-c", SCRIPT, str(dataset), str(base)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(whole), config.model_dump_json()], check=True, env=env, capture_output=True)
+    for lines in (12, 45):
+        process = subprocess.Popen([*command, str(killed), config.model_dump_json()], env=env, stderr=subprocess.PIPE)
+        wait_for(lambda lines=lines: written(killed) >= lines, process)  # type: ignore[misc]
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert (killed / "resume.pt").exists()
+        assert not (killed / "checkpoint.json").exists()
+    begun = written(killed)
+    subprocess.run([*command, str(killed), config.model_dump_json()], check=True, env=env, capture_output=True)
+    assert begun < 100
+    assert curve(killed) == curve(whole)
+    mine, theirs = (read_record(Checkpoint, out / "checkpoint.json") for out in (killed, whole))
+    assert mine.id == theirs.id
+    adapters = [(out / "adapter" / "adapter_model.safetensors").read_bytes() for out in (killed, whole)]
+    assert adapters[0] == adapters[1]
+
+
+def written(out: Path) -> int:
+    path = out / "curve.jsonl"
+    return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
+
+
+def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not ready():
+        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_state_of_another_run_is_not_resumed(base: Path, tmp_path: Path) -> None:
+    """A half-finished run with other settings lies in the same folder."""
+    dataset, other = write_rows(tmp_path / "d", examples(8)), CONFIG.model_copy(update={"epochs": 5000})
+    command = [sys.executable, "-c", SCRIPT, str(dataset), str(base), str(tmp_path / "out"), other.model_dump_json()]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    wait_for((tmp_path / "out" / "resume.pt").exists, process)
+    process.kill()
+    process.communicate()
+    train(base, tmp_path / "out", examples(8))
+    train(base, tmp_path / "fresh", examples(8))
+    assert curve(tmp_path / "out") == curve(tmp_path / "fresh")
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_row(tmp_path: Path) -> None:
+    base = write_tiny_llama(tmp_path / "base")
+    model = load(base)
+    # a token that one row alone reads; untied, so that no other row's vocabulary projection meets it
+    token = AutoTokenizer.from_pretrained(base)("Ü", add_special_tokens=False).input_ids[0]
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
+    model.get_input_embeddings().weight.data[token] = float("nan")
+    model.config.tie_word_embeddings = False
+    model.save_pretrained(base)
+    rows = examples(8)
+    rows.append(rows.pop(5))  # after those that are compared with the padded batch
+    with pytest.raises(TrainingError, match=r"rows\.parquet: row row5: its loss is not a number at step \d"):
+        train(base, tmp_path / "out", rows)
+
+
+def change(row: Example, **update: Any) -> Example:
+    return row.model_copy(update=update)
+
+
+def test_a_row_with_an_empty_reply_stops_the_run_before_it_starts(base: Path, tmp_path: Path) -> None:
+    rows = examples(4)
+    rows[2] = change(rows[2], reply=Message(role="assistant", content="  "))
+    with pytest.raises(TrainingError, match=r"rows\.parquet: row row2: its reply is empty"):
+        train(base, tmp_path / "out", rows)
+    assert not (tmp_path / "out" / "curve.jsonl").exists()
+
+
+def test_a_reply_that_is_not_the_assistants_stops_the_run(base: Path, tmp_path: Path) -> None:
+    rows = examples(4)
+    rows[1] = change(rows[1], reply=Message(role="user", content="card arrival"))
+    with pytest.raises(TrainingError, match=r"row row1: its reply has the role 'user'"):
+        train(base, tmp_path, rows)
+
+
+def test_a_row_longer_than_max_tokens_stops_the_run_and_is_not_cut(base: Path, tmp_path: Path) -> None:
+    rows = examples(4)
+    rows[3] = change(rows[3], messages=(Message(role="user", content="long " * 90),))
+    with pytest.raises(TrainingError, match=r"row row3: it has \d+ tokens and max_tokens is 100, so it would be cut"):
+        train(base, tmp_path, rows, CONFIG.model_copy(update={"max_tokens": 100}))
+
+
+def test_a_row_longer_than_the_models_context_stops_the_run(base: Path, tmp_path: Path) -> None:
+    rows = examples(4)
+    rows[3] = change(rows[3], messages=(Message(role="user", content="x1" * 400),))
+    with pytest.raises(TrainingError, match=r"row row3: it has \d+ tokens and max_tokens is 512"):
+        train(base, tmp_path, rows)
+
+
+def test_a_template_that_never_stops_stops_the_run(tmp_path: Path) -> None:
+    base = write_tiny_llama(tmp_path / "base")
+    template = base / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|im_end|>", " ."), encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"row row0: its reply ends with the token .*never learn to stop"):
+        train(base, tmp_path / "out", examples(4))
+
+
+def test_tokens_other_than_the_servers_stop_the_run(base: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+
+    def serving(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+        return [*ids[:5], 7, *ids[5:]] if "twice" in text else ids
+
+    with pytest.raises(TrainingError, match=r"row row3: trained tokens differ .* from token 5 on: .* against \[7,"):
+        train(base, tmp_path, examples(8), serving_tokens=serving)
+
+
+def test_the_begin_token_that_a_server_puts_before_a_reply_is_no_difference(tmp_path: Path) -> None:
+    base = write_family("llama", tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+
+    def serving(text: str) -> list[int]:
+        bare = text.removeprefix(tokenizer.bos_token)
+        return [tokenizer.bos_token_id, *tokenizer(bare, add_special_tokens=False).input_ids]
+
+    assert train(base, tmp_path / "out", examples(8), serving_tokens=serving).steps == 4
+
+
+def test_no_row_in_the_training_split_stops_the_run(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="none of its 4 rows is in the split `train`"):
+        train(base, tmp_path, examples(4, val=4))
+
+
+def test_gemmas_instruction_is_merged_into_the_first_user_message(tmp_path: Path) -> None:
+    """Its template knows no system role; the text that is trained carries the instruction all the same."""
+    base = write_family("gemma2", tmp_path / "base")
+    texts: list[str] = []
+    tokenizer = AutoTokenizer.from_pretrained(base)
+
+    def serving(text: str) -> list[int]:
+        texts.append(text)
+        ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    done = train(base, tmp_path / "out", examples(8), serving_tokens=serving)
+    assert texts[0] == (
+        "<|endoftext|><start_of_turn>user\nWhich intent has this message?\n\nWhere is my card?<end_of_turn>\n"
+        "<start_of_turn>model\n"
+    )
+    assert texts[1] == "card arrival<end_of_turn>"
+    assert done.figures["gradient_difference"] <= 1e-5
+
+
+def test_a_chat_that_gemmas_template_refuses_is_refused_naming_the_row(tmp_path: Path) -> None:
+    base = write_family("gemma3", tmp_path / "base")
+    rows = examples(4)
+    late = Message(role="system", content="Be short.")
+    rows[1] = change(rows[1], messages=(*rows[1].messages, late))
+    with pytest.raises(TrainingError, match=r"rows\.parquet: row row1: the chat template refuses these messages"):
+        train(base, tmp_path / "out", rows)
+
+
+def test_a_folder_without_a_model_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError) as caught:
+        train(tmp_path, tmp_path / "out", examples(4))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_config_of_a_model_that_continues_no_text_is_refused(base: Path, tmp_path: Path) -> None:
+    for path in base.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}', encoding="utf-8")
+    with pytest.raises(TrainingError, match="t5: it is no decoder that continues text"):
+        train(tmp_path, tmp_path / "out", examples(4))
+
+
+def test_the_full_model_reads_back_in_transformers_with_its_own_attention(base: Path, tmp_path: Path) -> None:
+    train(base, tmp_path, examples(8), CONFIG.model_copy(update={"method": "full", "learning_rate": 1e-3}))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert model.config._attn_implementation == "sdpa"
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").chat_template
