@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,15 @@ def test_bfloat16_learns_the_same_curve_within_its_rounding(base: Path, tmp_path
     assert narrow != wide
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums are split among threads: equal bits need an equal number of them in every process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -147,13 +156,15 @@ train_sft(SFTConfig.model_validate_json(config), dataset=Path(dataset), base=Pat
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this platform")
-def test_killed_twice_with_kill_9_the_curve_is_that_of_a_run_never_killed(base: Path, tmp_path: Path) -> None:
+def test_killed_twice_with_kill_9_the_curve_is_that_of_a_run_never_killed(
+    base: Path, tmp_path: Path, one_thread: None
+) -> None:
     dataset = write_rows(tmp_path / "dataset", examples(24, val=4))
     config = CONFIG.model_copy(update={"epochs": 20})
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     command = [sys.executable, "-c", SCRIPT, str(dataset), str(base)]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(whole), config.model_dump_json()], check=True, env=env, capture_output=True)
+    train_sft(config, dataset=dataset, base=base, out=whole, source=SOURCE)
     for lines in (12, 45):
         process = subprocess.Popen([*command, str(killed), config.model_dump_json()], env=env, stderr=subprocess.PIPE)
         wait_for(lambda lines=lines: written(killed) >= lines, process)  # type: ignore[misc]
@@ -162,7 +173,7 @@ def test_killed_twice_with_kill_9_the_curve_is_that_of_a_run_never_killed(base: 
         assert (killed / "resume.pt").exists()
         assert not (killed / "checkpoint.json").exists()
     begun = written(killed)
-    subprocess.run([*command, str(killed), config.model_dump_json()], check=True, env=env, capture_output=True)
+    train_sft(config, dataset=dataset, base=base, out=killed, source=SOURCE)
     assert begun < 100
     assert curve(killed) == curve(whole)
     mine, theirs = (read_record(Checkpoint, out / "checkpoint.json") for out in (killed, whole))
@@ -201,7 +212,9 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_row(tmp_path: P
     base = write_tiny_llama(tmp_path / "base")
     model = load(base)
     # a token that one row alone reads; untied, so that no other row's vocabulary projection meets it
-    token = AutoTokenizer.from_pretrained(base)("Ü", add_special_tokens=False).input_ids[0]
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    ids = [set(tokenizer(row.messages[-1].content, add_special_tokens=False).input_ids) for row in examples(8)]
+    token = min(ids[5].difference(*ids[:5], *ids[6:]))
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
     model.get_input_embeddings().weight.data[token] = float("nan")
     model.config.tie_word_embeddings = False
