@@ -1,4 +1,4 @@
-"""Teacher and student live on the same machine in the same run: alternating blocks, equal threads, nothing else busy."""
+"""Teacher and student live on one machine in one run: alternating blocks, equal threads, nothing else busy."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from prentice.rollouts import play
 from prentice.statistics import quantile
 from prentice.tasks import Audience, Case, Task
 from prentice.training.config import ExportConfig
+from prentice.training.export import export
 
 CASES, BLOCK, LEVER_CASES = 200, 20, 60
 THREADS = psutil.cpu_count(logical=False) or 2
@@ -113,8 +114,6 @@ def _lever(name: str, with_it: float, without: float, note: str) -> dict[str, An
 
 
 def _float_export(project: Project, exported: Path) -> Path:
-    from prentice.training.export import export
-
     out = project.home / "benchmark" / f"{exported.name}-f16"
     if not (out / "export.json").exists():
         base = get(project.config.student.base).safetensors

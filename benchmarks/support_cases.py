@@ -1,7 +1,7 @@
 """Makes `examples/support/cases.csv` from Banking77: python benchmarks/support_cases.py (reads $PRENTICE_DATA).
 
 77 rows for the teacher's prompt (one a label), 3 000 to learn from, 1 000 held out, drawn with a fixed seed. The first
-320 shuffled training rows were used to choose the teacher's prompt and are left out; so is every text that occurs twice.
+320 shuffled training rows were used to choose the teacher's prompt and are left out; so are texts that occur twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from the configuration classes: python scripts/config_docs.py (a test compares)."""
+"""Writes docs/configuration.md from the configuration classes: python scripts/config_docs.py; with `-` it prints (a test compares)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from prentice.tasks.classify import ClassifyConfig
 OUT = Path(__file__).parents[1] / "docs" / "configuration.md"
 HEAD = """# Configuration
 
-Everything in `prentice.toml`. A key that is not here is refused with the nearest right one; `--set section.key=value` lays a
-value over the file. This page is made from the code: `python scripts/config_docs.py`.
+Everything in `prentice.toml`. A key that is not here is refused with the nearest right one; `--set section.key=value` lays
+a value over the file. This page is made from the code: `python scripts/config_docs.py`.
 """
 
 
@@ -64,5 +64,7 @@ def _row(name: str, default: object, description: str | None) -> str:
 
 
 if __name__ == "__main__":
-    OUT.write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"{OUT.name} written\n")
+    if sys.argv[1:] == ["-"]:
+        sys.stdout.write(page())
+    else:
+        OUT.write_text(page(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The plan of the house: imports point down, siblings do not know each other, heavy libraries stay where they belong."""
+"""The plan of the house: imports point down, siblings do not know each other, heavy libraries stay in their place."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ def test_torch_is_imported_only_where_it_belongs() -> None:
     ],
 )
 def test_nothing_heavy_loads_before_it_is_used(code: str) -> None:
-    check = f"{code}\nimport sys\nprint([m for m in ('torch', 'transformers', 'matplotlib', 'xllamacpp') if m in sys.modules])"
+    heavy = ("torch", "transformers", "matplotlib", "xllamacpp")
+    check = f"{code}\nimport sys\nprint([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
@@ -119,7 +120,9 @@ def test_files_stay_readable() -> None:
 def test_no_file_of_the_project_names_a_folder_outside_it() -> None:
     top = ROOT.parents[1]
     outside = ["../" + "shared", "/" + "work/", "/" + "tmp/w"]
-    for path in [p for d in ("src", "tests", "benchmarks", "docs", "examples", "scripts") for p in (top / d).rglob("*")]:
+    for path in [
+        p for d in ("src", "tests", "benchmarks", "docs", "examples", "scripts") for p in (top / d).rglob("*")
+    ]:
         if path.suffix in {".py", ".md", ".toml", ".txt", ".j2"} and ".prentice" not in path.parts:
             text = path.read_text(encoding="utf-8")
             assert not [o for o in outside if o in text], path

@@ -46,7 +46,9 @@ def project(folder: Path, text: str) -> Path:
     return folder
 
 
-TASK = '[task]\nkind = "classify"\ncases = "cases.csv"\ninstructions = "Which?"\n[teacher]\nmodel = "recorded:*.jsonl"\n'
+TASK = (
+    '[task]\nkind = "classify"\ncases = "cases.csv"\ninstructions = "Which?"\n[teacher]\nmodel = "recorded:*.jsonl"\n'
+)
 
 
 @pytest.mark.parametrize(

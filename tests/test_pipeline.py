@@ -33,7 +33,9 @@ def write_project(folder: Path, base: Path, *, cases: int = 36, more: str = "") 
     """A project with a recorded teacher that is right in two cases of three."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = ["id,split,text,label"]
-    rows += [f"{split}{i},{split},message {split} {i},{LABELS[i % 3]}" for split in ("train", "test") for i in range(cases)]
+    rows += [
+        f"{split}{i},{split},message {split} {i},{LABELS[i % 3]}" for split in ("train", "test") for i in range(cases)
+    ]
     (folder / "cases.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (folder / "prentice.toml").write_text(
         f"""threads = 1
@@ -217,7 +219,7 @@ def test_a_live_local_model_takes_the_recordings_place_with_one_line(base: Path,
 
 
 def test_the_examples_live_teacher_answers_as_it_was_recorded(qwen: Path) -> None:
-    """The line `model = "local:qwen2.5-coder-1.5b"` with the real model: the shortest recorded prompts come out equal."""
+    """The line `model = "local:qwen2.5-coder-1.5b"` with the real model: it says again what was recorded."""
     project = Project(Path(__file__).parents[1] / "examples" / "support")
     from prentice.models.specs import read_recording
 

@@ -135,14 +135,15 @@ async def test_as_many_episodes_are_in_flight_as_the_policy_serves(tmp_path: Pat
 
 def test_a_run_is_another_run_when_policy_prompt_or_sampling_differ(tmp_path: Path) -> None:
     task = make_task(tmp_path)
-    one = run_id(task, "a", "teacher", RolloutConfig())
-    assert run_id(task, "a", "teacher", RolloutConfig(concurrency=9, tries=3)) == one
+    one = run_id(task, "a", "teacher", "train", RolloutConfig())
+    assert run_id(task, "a", "teacher", "train", RolloutConfig(concurrency=9, tries=3)) == one
     others = [
-        run_id(task, "b", "teacher", RolloutConfig()),
-        run_id(task, "a", "student", RolloutConfig()),
-        run_id(task, "a", "teacher", RolloutConfig(seed=1)),
+        run_id(task, "b", "teacher", "train", RolloutConfig()),
+        run_id(task, "a", "student", "train", RolloutConfig()),
+        run_id(task, "a", "teacher", "test", RolloutConfig()),
+        run_id(task, "a", "teacher", "train", RolloutConfig(seed=1)),
     ]
-    assert len({one, *others}) == 4
+    assert len({one, *others}) == 5
 
 
 def test_tries_that_would_all_be_equal_are_refused(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from glob import glob
 from pathlib import Path
 
 from prentice.errors import DataError
@@ -40,10 +39,13 @@ def recording_files(spec: str, folder: Path) -> tuple[Path, ...]:
     Raises: DataError if there are none.
     """
     pattern = spec.removeprefix(RECORDED)
-    # pathlib's own glob refuses absolute patterns
-    files = tuple(sorted(Path(name) for name in glob(str(folder / pattern), recursive=True)))
+    place = folder / pattern
+    # a pattern may be absolute, which pathlib's glob takes only below its anchor
+    files = tuple(sorted(Path(place.anchor).glob(str(place.relative_to(place.anchor)))))
     if not files:
-        raise DataError(f"{folder / pattern}: no recorded episodes there", "record some with `prentice rollout --out FILE`")
+        raise DataError(
+            f"{folder / pattern}: no recorded episodes there", "record some with `prentice rollout --out FILE`"
+        )
     return files
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from prentice.models.specs import LOCAL, RECORDED
 from prentice.pipeline.project import Project
-from prentice.pipeline.walk import states
 from prentice.pipeline.stages import Context
+from prentice.pipeline.walk import states
 from prentice.progress import Silent
 from prentice.records import Usage
 from prentice.tasks import Case, Task

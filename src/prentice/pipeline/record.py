@@ -27,13 +27,14 @@ class Recorder:
     def __init__(self, project: Project, *, policy: str | None, split: Split, limit: int | None, role: str) -> None:
         self.project, self.role = project, role
         self.spec = policy or project.config.teacher.model
+        self.split: Split = split
         self.cases = project.task.cases(split)[:limit]
 
     def forecast(self) -> str:
         """Calls, tokens and dollars that are still ahead."""
         config = self.project.config.rollout
         with self.project.store() as store:
-            run = run_id(self.project.task, self.spec, "teacher", config)
+            run = run_id(self.project.task, self.spec, "teacher", self.split, config)
             stored = store.attempts(run)
         todo = [case for case in self.cases for attempt in range(config.tries) if (case.id, attempt) not in stored]
         return calls_ahead(self.project.task, self.spec, todo, config.max_tokens)

@@ -230,9 +230,13 @@ def _known_facts(context: Context) -> Mapping[str, JsonValue]:
     return {
         "command": f"prentice run {context.project.folder}",
         "dataset": {"ledger": curated["ledger"], "splits": curated["splits"], "hash": curated["hash"]},
-        "training": {"seconds": trained["seconds"]},
+        "training": {"seconds": trained["seconds"], **_figures(trained["figures"])},
         "export": {"greedy answers equal to torch's": context.done["export"].facts["agreement"]},
     }
+
+
+def _figures(fact: JsonValue) -> dict[str, JsonValue]:
+    return fact if isinstance(fact, dict) else {}
 
 
 def _report(context: Context, out: Path) -> Facts:

@@ -12,7 +12,7 @@ from prentice.config import StageConfig
 from prentice.errors import PrenticeError
 from prentice.models.policy import Policy
 from prentice.progress import Bar, Progress, Silent
-from prentice.records import Episode, Sampling, digest
+from prentice.records import Episode, Sampling, Split, digest
 from prentice.records.store import Store
 from prentice.rollouts.play import play
 from prentice.tasks.contract import Audience, Case, Task
@@ -53,10 +53,10 @@ class Plan:
         return self.stored + len(self.todo)
 
 
-def run_id(task: Task, policy: str, audience: Audience, config: RolloutConfig) -> str:
-    """The id of a rollout: the same task, policy and sampling resume the same run, whatever the concurrency."""
+def run_id(task: Task, policy: str, audience: Audience, split: Split, config: RolloutConfig) -> str:
+    """The id of a rollout: the same task, policy, split and sampling resume the same run, whatever the concurrency."""
     sampling = config.model_dump(mode="json", exclude={"cases", "tries", "concurrency", "warm_up"})
-    return digest([task.name, task.fingerprint(), policy, audience, sampling])
+    return digest([task.name, task.fingerprint(), policy, audience, split, sampling])
 
 
 def plan(
@@ -64,13 +64,18 @@ def plan(
 ) -> Plan:
     """Which attempts are missing from the store.
 
-    Raises: PrenticeError when several tries would all be the same.
+    Args:
+        cases: of one split; a run never mixes what is learnt from with what is held out.
+
+    Raises: PrenticeError when there is no case, or several tries would all be the same.
     """
     if config.tries > 1 and config.retry_temperature == 0:
         raise PrenticeError(
             f"tries = {config.tries} at retry_temperature = 0 would be equal replies", "set retry_temperature above 0"
         )
-    run = run_id(task, policy, audience, config)
+    if not cases:
+        raise PrenticeError("there is no case to play", "give the task cases in the split that is asked for")
+    run = run_id(task, policy, audience, cases[0].split, config)
     stored = store.attempts(run)
     # the tries of a case follow each other, so that its prompt is still cached
     wanted = [(case, attempt) for case in cases for attempt in range(config.tries)]

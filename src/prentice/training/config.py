@@ -25,8 +25,8 @@ class ExportConfig(StageConfig):
 class SFTConfig(StageConfig):
     """Supervised fine-tuning of a student on curated examples."""
 
-    epochs: int = Field(3, ge=1)
-    """Passes over the training rows."""
+    epochs: float = Field(3, gt=0)
+    """Passes over the training rows; the last may be a part of one."""
     learning_rate: float = Field(1e-3, gt=0)
     """At its highest; it rises over `warmup` and falls to 0 along a cosine. Full fine-tuning wants about a tenth."""
     method: Literal["lora", "full"] = "lora"

@@ -44,7 +44,7 @@ class Plan:
         save_seconds: least time between two saved states.
     """
 
-    epochs: int
+    epochs: float
     batch: int
     micro_tokens: int
     learning_rate: float
@@ -93,7 +93,7 @@ class Loop:
         self.model, self.loss, self.rows, self.val_rows = model, loss, rows, val_rows
         self.plan, self.out, self.fingerprint, self.where = plan, out, fingerprint, where
         self.per_epoch = math.ceil(len(rows) / plan.batch)
-        self.steps = self.per_epoch * plan.epochs
+        self.steps = max(1, round(self.per_epoch * plan.epochs))
         weights = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
         self.schedule = get_cosine_schedule_with_warmup(self.optimizer, round(plan.warmup * self.steps), self.steps)
@@ -106,9 +106,10 @@ class Loop:
         """
         self._resume()
         self._write_curve()
-        done = sum(len(self._rows_of(step)) for step in range(self.course.step))
+        visits = [len(self._places(step)) for step in range(self.steps)]
         saved = time.monotonic()
-        with progress.bar("training", len(self.rows) * self.plan.epochs, "rows", done=done) as bar:
+        done = sum(visits[: self.course.step])
+        with progress.bar("training", sum(visits), "rows", done=done) as bar:
             while self.course.step < self.steps:
                 cost = self._step(bar)
                 self.course.seconds += cost
@@ -123,10 +124,10 @@ class Loop:
         begin = time.perf_counter()
         rows = self._rows_of(self.course.step)
         value, tokens = self._descend(rows)
-        facts = {"loss": value, "lr": self.schedule.get_last_lr()[0], "tokens": float(tokens)}
+        facts = {"loss": value, "lr": self.schedule.get_last_lr()[0], "rows": float(len(rows)), "tokens": float(tokens)}
         self.schedule.step()
         self.course.step += 1
-        if self.course.step % self.per_epoch == 0 and self.val_rows:
+        if self.val_rows and (self.course.step % self.per_epoch == 0 or self.course.step == self.steps):
             facts["val_loss"] = self._validate()
         cost = time.perf_counter() - begin
         line = {"step": self.course.step, **facts, "seconds": round(self.course.seconds + cost, 3)}
@@ -171,10 +172,14 @@ class Loop:
         return value
 
     def _rows_of(self, step: int) -> list[CheckedRow]:
-        epoch, place = divmod(step, self.per_epoch)
-        generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + epoch)
+        generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + step // self.per_epoch)
         order = torch.randperm(len(self.rows), generator=generator).tolist()
-        return [self.rows[i] for i in order[place * self.plan.batch : (place + 1) * self.plan.batch]]
+        return [self.rows[order[place]] for place in self._places(step)]
+
+    def _places(self, step: int) -> range:
+        """Where a step's rows lie in the shuffled order of its epoch."""
+        begin = step % self.per_epoch * self.plan.batch
+        return range(begin, min(begin + self.plan.batch, len(self.rows)))
 
     def _resume(self) -> None:
         found = state.load(self.out, self.fingerprint)

@@ -107,7 +107,7 @@ def train_examples(
         code=__version__,
         steps=course.step,
         seconds=round(course.seconds, 3),
-        figures=_figures(run, course, config),
+        figures=_figures(run, course),
     )
     write_atomic(record, checkpoint.model_dump_json(indent=2) + "\n")
     state.drop(out)
@@ -226,11 +226,13 @@ def _write_weights(run: _Run, base: Path, out: Path, source: ModelSource) -> Non
         trained.save_pretrained(scratch, save_embedding_layers=False)
 
 
-def _figures(run: _Run, course: Course, config: SFTConfig) -> dict[str, float]:
+def _figures(run: _Run, course: Course) -> dict[str, float]:
     supervised = sum(len(r.row.reply) for r in run.train)
+    visits = sum(line["rows"] for line in course.curve)
     figures = {
         "rows": float(len(run.train)),
-        "rows_per_second": len(run.train) * config.epochs / max(course.seconds, 1e-9),
+        "visits": visits,
+        "rows_per_second": visits / max(course.seconds, 1e-9),
         "supervised_tokens": float(supervised),
         "tokens_per_second": sum(line["tokens"] for line in course.curve) / max(course.seconds, 1e-9),
         "loss_first": course.curve[0]["loss"],
