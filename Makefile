@@ -35,7 +35,7 @@ check: install ## lint and types
 test: install models check ## lint, types, all tests
 	$(BIN)/pytest
 
-bench-main: install models ## the measured claims → benchmarks/results/main.json (about two hours on two quiet cores)
+bench-main: install models ## the measured claims → benchmarks/results/main.json (about an hour on two quiet cores)
 	$(BIN)/python benchmarks/main.py
 
 clean: ## remove what runs have made, keep the environment

@@ -1,8 +1,9 @@
 """The measured claims of the main job: `make bench-main` → benchmarks/results/main.json.
 
-Every arm is `prentice run examples/support` with other rows to learn from, on all held-out cases, trained for as many
-row visits as the student itself. Cost and latency come from teacher and student live on this machine, in alternating
-blocks, with the same number of threads. Work that is stored is not done twice: a benchmark that was stopped goes on.
+Every arm is `prentice run examples/support` with other rows to learn from, on all held-out cases. An arm with more rows
+than the student's is trained for as many row visits as the student, one with fewer for as many epochs. Cost and latency
+come from teacher and student live on this machine, in alternating blocks, with the same number of threads. Work that is
+stored is not done twice: a benchmark that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 
 from prentice.app.cli.terminal import terminal_progress
@@ -109,8 +111,9 @@ def _result(outcome: Outcome, name: str) -> PolicyResult:
 
 
 def _row(name: str, ours: float, rival: float | None = None, **more: Any) -> Row:
-    ratio = None if rival is None else more.pop("ratio", rival / ours)
-    return {"name": name, "ours": ours, "rival": rival, "ratio": ratio} | more | {"command": COMMAND}
+    if "ratio" not in more:
+        more["ratio"] = None if rival is None else rival / ours
+    return {"name": name, "ours": ours, "rival": rival} | more | {"command": COMMAND}
 
 
 def _success_rows(outcomes: Mapping[str, Outcome]) -> list[Row]:
@@ -153,11 +156,14 @@ def _write(outcomes: Mapping[str, Outcome], live: Live, lever_rows: Sequence[Row
     rows = _success_rows(outcomes)
     rows += [_row(name, *pair, unit=unit, n=live.n) for name, pair, unit in live.rows()]
     rate, visits = _training_rate(outcomes["student"])
-    rows.append(_row("train_seconds_3000_rows", PER_ROWS / rate, unit="s", n=visits))
+    note = f"{PER_ROWS} row visits at the rate of the student's own training"
+    rows.append(_row("train_seconds_3000_rows", PER_ROWS / rate, unit="s", n=visits, note=note))
     rows += [{**row, "command": COMMAND} for row in lever_rows]
     report = outcomes["student"].report
     RESULTS.mkdir(parents=True, exist_ok=True)
-    machine = f"{platform.machine()}, {live.threads} threads, {_commit()}, {datetime.now(UTC):%Y-%m-%d}"
+    memory = psutil.virtual_memory().total / 2**30
+    cpu = f"{platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GiB"
+    machine = f"{cpu}; {live.threads} threads; commit {_commit()}; {datetime.now(UTC):%Y-%m-%d}"
     write_atomic(RESULTS / "main.json", json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     write_atomic(RESULTS / "main.svg", success_cost_plot(report))
     console = Console(width=110)

@@ -12,7 +12,6 @@ from typing import Any
 
 import psutil
 
-from prentice.models.catalogue import get
 from prentice.models.local import LocalModel
 from prentice.models.specs import open_policy, read_recording
 from prentice.pipeline import Project
@@ -25,9 +24,12 @@ from prentice.training.config import ExportConfig
 from prentice.training.export import export
 
 CASES, BLOCK, LEVER_CASES = 200, 20, 60
-THREADS = psutil.cpu_count(logical=False) or 2
+THREADS = psutil.cpu_count() or 2
 BUSY = 15.0
 """Percent of the machine that others may use; above it a time says more about them than about the models."""
+
+PATIENCE = 60
+"""Seconds to wait for others to end."""
 
 Played = tuple[list[Episode], list[Episode]]
 
@@ -101,8 +103,11 @@ def levers(folder: Path, exported: Path) -> list[dict[str, Any]]:
 
 
 def quiet_or_exit() -> None:
-    """Stop with a plain reason when other programs use the machine."""
-    busy = psutil.cpu_percent(interval=1.0)
+    """Wait a while for other programs to end, and stop with a plain reason when they do not."""
+    for _ in range(PATIENCE):
+        busy = psutil.cpu_percent(interval=1.0)
+        if busy <= BUSY:
+            return
     if busy > BUSY:
         sys.exit(f"the machine is {busy:.0f} % busy with other work; times measured now would not be true: try later")
 
@@ -116,12 +121,8 @@ def _lever(name: str, with_it: float, without: float, note: str) -> dict[str, An
 def _float_export(project: Project, exported: Path) -> Path:
     out = project.home / "benchmark" / f"{exported.name}-f16"
     if not (out / "export.json").exists():
-        base = get(project.config.student.base).safetensors
-        trained = exported / "model"
-        if base is None or not trained.is_dir():
-            sys.exit("the student has no float weights to compare with")
         config = ExportConfig(quantization="f16", check_rows=0)
-        export(config, checkpoint=None, base=trained, out=out, rows=(), progress=Silent())
+        export(config, checkpoint=None, base=exported / "model", out=out, rows=(), progress=Silent())
     return next(out.glob("*.gguf"))
 
 
@@ -159,11 +160,11 @@ def _successes(episodes: Sequence[Episode]) -> int:
 
 
 def _cpu_per_success(episodes: Sequence[Episode]) -> float:
-    return sum(e.total("processing_s") or 0.0 for e in episodes) / _successes(episodes)
+    return sum(e.total("processing_s") or 0.0 for e in episodes) / max(1, _successes(episodes))
 
 
 def _seconds_per_success(episodes: Sequence[Episode]) -> float:
-    return sum(e.total("latency_s") or 0.0 for e in episodes) / _successes(episodes)
+    return sum(e.total("latency_s") or 0.0 for e in episodes) / max(1, _successes(episodes))
 
 
 def _p50(episodes: Sequence[Episode]) -> float:

@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from the configuration classes: python scripts/config_docs.py; with `-` it prints (a test compares)."""
+"""Writes docs/configuration.md from the configuration classes, or prints it when called with `-` (a test compares)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from prentice.tasks.classify import ClassifyConfig
 OUT = Path(__file__).parents[1] / "docs" / "configuration.md"
 HEAD = """# Configuration
 
-Everything in `prentice.toml`. A key that is not here is refused with the nearest right one; `--set section.key=value` lays
-a value over the file. This page is made from the code: `python scripts/config_docs.py`.
+Everything in `prentice.toml`. A key that is not here is refused with the nearest right one;
+`--set section.key=value` lays a value over the file. This page is made from the code: `python scripts/config_docs.py`.
 """
 
 

@@ -81,6 +81,7 @@ async def test_a_tool_call_fits_its_tool(model: LocalModel) -> None:
         for seed in range(6)
     ]
     calls = [call for reply in drawn for call in reply.message.tool_calls]
+    assert calls
     assert all(call.name == "weather" and set(json.loads(call.arguments)) == {"town"} for call in calls)
     assert all(reply.finish_reason == "tool_calls" for reply in drawn if reply.message.tool_calls)
 

@@ -33,20 +33,22 @@ def episode(text: str, attempt: int = 0, **tags: str) -> Episode:
     )
 
 
-async def test_the_tries_of_a_request_come_in_the_order_they_were_recorded() -> None:
+async def test_a_try_is_answered_by_the_same_try_whatever_was_asked_before() -> None:
     model = RecordedModel([episode("second", 1), episode("first", 0)])
-    replies = [await model.generate(HELLO, Sampling()) for _ in range(2)]
-    assert [reply.text for reply in replies] == ["first", "second"]
-    assert replies[0].latency_s == 0.5
+    assert (await model.generate(HELLO, Sampling(attempt=1))).text == "second"
+    reply = await model.generate(HELLO, Sampling(attempt=0))
+    assert (reply.text, reply.latency_s) == ("first", 0.5)
     assert model.name == "local:m"
+    with pytest.raises(DataError, match="try 3 of this prompt was not recorded"):
+        await model.generate(HELLO, Sampling(attempt=2))
 
 
 async def test_what_was_not_recorded_is_not_answered() -> None:
     model = RecordedModel([episode("first")])
-    with pytest.raises(ModelError, match="was not recorded"):
+    with pytest.raises(DataError, match="was not recorded"):
         await model.generate(OTHER, Sampling())
     await model.generate(HELLO, Sampling())
-    with pytest.raises(ModelError, match="1 times"):
+    with pytest.raises(DataError, match="1 times"):
         await model.generate(HELLO, Sampling())
 
 

@@ -18,6 +18,8 @@ for attempt in (
     lambda: urllib.request.urlopen("http://example.invalid/", timeout=1),
     lambda: socket.getaddrinfo("example.invalid", 80),
     lambda: socket.create_connection(("2001:db8::1", 80), timeout=1),
+    lambda: socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", ("192.0.2.1", 53)),
+    lambda: socket.gethostbyname("example.invalid"),
 ):
     try:
         attempt()
@@ -32,6 +34,6 @@ def test_only_loopback_is_reached() -> None:
     run = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 6
     assert "'192.0.2.1' was refused" in lines[0]
     assert "'example.invalid' was refused" in lines[1]

@@ -152,6 +152,16 @@ def test_tries_that_would_all_be_equal_are_refused(tmp_path: Path) -> None:
         plan(task, "a", task.cases("train"), store, RolloutConfig(tries=2, retry_temperature=0))
 
 
+async def test_what_a_failed_call_ended_is_played_again(tmp_path: Path) -> None:
+    task = make_task(tmp_path, 3)
+    with Store.open(tmp_path / "s.db") as store:
+        broken = ScriptedModel(lambda _: ModelError("503"))
+        run = await rollout(task, broken, task.cases("train"), store, RolloutConfig())
+        assert [e.failure is not None for e in store.episodes(run=run)] == [True] * 3
+        assert await rollout(task, ScriptedModel(lambda _: "yes"), task.cases("train"), store, RolloutConfig()) == run
+        assert [e.metric("success") for e in store.episodes(run=run)] == [True] * 3
+
+
 def test_an_error_that_is_the_users_comes_out_alone_not_in_a_group(tmp_path: Path) -> None:
     task = make_task(tmp_path)
 

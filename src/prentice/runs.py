@@ -64,16 +64,20 @@ def _umask() -> int:
 def folder_atomic(path: Path) -> Iterator[Path]:
     """Yield a scratch folder beside `path` that replaces it when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    old = path.with_name(f".{path.name}.part-old")
+    if old.exists() and not path.exists():
+        old.rename(path)  # killed between the two renames below
     for stale in path.parent.glob(f".{path.name}.part-*"):
         shutil.rmtree(stale, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.part-"))
     try:
         with full_disk_is_the_users(path):
             yield scratch
-        if path.exists():
-            shutil.rmtree(path)
         scratch.chmod(0o777 & ~_umask())
+        if path.exists():
+            path.rename(old)
         scratch.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise

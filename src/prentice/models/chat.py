@@ -64,7 +64,8 @@ class ChatFormat:
     def prompt(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """The text up to where the model's reply begins.
 
-        Raises: ModelError if the template refuses these messages (some know no system role, see `_fit`).
+        Raises: ModelError if the template refuses these messages; one that knows no system role gets that text before
+            the first user message.
         """
         return self._render(_with_tools(messages, tools), generate=True)
 

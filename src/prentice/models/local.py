@@ -89,6 +89,8 @@ class LocalModel:
     async def warm_up(self, request: Request) -> None:
         """Read the request once on every slot, so that the instructions it begins with are in each slot's cache."""
         prompt = self._without_bos(self.chat.prompt(request.messages, request.tools))
+        if request.choices:
+            self._trie(request.choices)
         for slot in range(self.slots):
             await _Call(self._server, prompt, slot, Sampling(max_tokens=1)).write("")
 
@@ -97,13 +99,14 @@ class LocalModel:
         self._server = None
 
     async def _choose(self, call: _Call, choices: tuple[str, ...]) -> Message:
-        trie = self._tries.get(choices)
-        if trie is None:
-            end = self._raw_tokens(self._eos)[-1]
-            trie = Trie.build([(c, self._raw_tokens(c)) for c in choices], end)
-            self._tries[choices] = trie
-        text, _ = await walk(trie, call.pick)
+        text, _ = await walk(self._trie(choices), call.pick)
         return Message(role="assistant", content=text)
+
+    def _trie(self, choices: tuple[str, ...]) -> Trie:
+        if choices not in self._tries:
+            end = self._raw_tokens(self._eos)[-1]
+            self._tries[choices] = Trie.build([(c, self._raw_tokens(c)) for c in choices], end)
+        return self._tries[choices]
 
     async def _write(self, call: _Call, request: Request) -> tuple[Message, str]:
         text, finish = await call.write(_grammar(request))

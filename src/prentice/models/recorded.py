@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from prentice.errors import ModelError
+from prentice.errors import DataError
 from prentice.records import Episode, Reply, Request, Sampling, digest
 
 
 class RecordedModel:
-    """Replays recorded episodes, matched by the whole request; a request recorded n times is answered n times in order.
+    """Replays recorded episodes, matched by the whole request and the number of the try.
 
     Args:
         episodes: the recording.
@@ -24,42 +24,38 @@ class RecordedModel:
     slots = 64
 
     def __init__(self, episodes: Iterable[Episode], name: str = "") -> None:
-        self._replies: defaultdict[str, list[tuple[int, Reply]]] = defaultdict(list)
-        self._asked: defaultdict[str, int] = defaultdict(int)
+        self._replies: defaultdict[tuple[str, int], list[Reply]] = defaultdict(list)
+        self._asked: defaultdict[tuple[str, int], int] = defaultdict(int)
         recorded = name
         for episode in episodes:
             recorded = recorded or episode.policy
             for turn in episode.turns:
-                self._replies[_key(turn.request)].append((episode.attempt, turn.reply))
-        for replies in self._replies.values():
-            replies.sort(key=lambda row: row[0])
+                self._replies[digest(turn.request), episode.attempt].append(turn.reply)
         self.name = recorded or "recorded"
 
     async def generate(self, request: Request, sampling: Sampling) -> Reply:
-        """Give the recorded reply; the tries of a case come in the order they were recorded.
+        """Give the recorded reply; a request that came several times within a try is answered in that order.
 
-        Raises: ModelError if this request was not recorded, or not so often.
+        Raises: DataError if this request was not recorded, or not in this try, or not so often: unlike a failed call
+            that stops the rollout, since to count it as the recorded policy's failure would be false.
         """
-        del sampling
-        key = _key(request)
+        key = digest(request), sampling.attempt
         replies = self._replies.get(key)
+        if replies is None and (key[0], 0) in self._replies:
+            raise DataError(f"try {sampling.attempt + 1} of this prompt was not recorded", "lower [rollout] tries")
         if replies is None:
-            raise ModelError(
+            raise DataError(
                 "this prompt was not recorded: the recording was made with other instructions, choices or cases",
                 'put a live model in its place: [teacher] model = "local:…", and record again with `prentice rollout`',
             )
         index = self._asked[key]
         if index >= len(replies):
-            raise ModelError(f"this prompt was recorded {len(replies)} times and is asked once more")
+            raise DataError(f"this prompt was recorded {len(replies)} times and is asked once more")
         self._asked[key] += 1
-        return replies[index][1]
+        return replies[index]
 
     async def warm_up(self, request: Request) -> None:
         """Nothing to get ready."""
 
     async def close(self) -> None:
         """Nothing to give back."""
-
-
-def _key(request: Request) -> str:
-    return digest(request)

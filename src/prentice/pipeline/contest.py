@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -16,10 +16,9 @@ from prentice.models.recorded import RecordedModel
 from prentice.models.specs import RECORDED, Recording, open_policy, read_recording
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
-from prentice.records import Episode, Report
-from prentice.records.store import Store
-from prentice.rollouts import RolloutConfig, play_all
-from prentice.tasks import Audience, Case
+from prentice.records import Episode, Report, utc_now
+from prentice.rollouts import play_all
+from prentice.tasks import Audience
 
 
 def contest(
@@ -28,25 +27,42 @@ def contest(
     export: Path,
     base: Path,
     live_teacher: bool,
+    anew: bool,
     facts: Mapping[str, JsonValue],
     progress: Progress,
 ) -> Report:
     """Play every policy of `[evaluate]` and the task's trivial ones, and compare them.
 
     Args:
-        export, base: folders of the exported student and of the exported base.
+        export: folder of the exported student.
+        base: the exported base's file.
         live_teacher: where the teacher is a recording, play the policy that was recorded instead.
+        anew: play again what was played before.
 
     Raises: ConfigError for a policy that is none of teacher, base, student.
     """
     config = project.config.evaluate
     cases = project.task.cases(config.split)[: config.cases or None]
     contestants = _Contestants(project, export, base, live_teacher, progress)
+    # as the teacher's own rollout, but one attempt at every case
+    rules = project.config.rollout.model_copy(update={"tries": 1, "cases": 0, "concurrency": None})
+    moment = utc_now().isoformat() if anew else ""
     episodes: dict[str, Sequence[Episode]] = {}
     with project.store() as store:
         for role in (*config.policies, *project.task.baselines()):
-            policy, audience = contestants.open(role)
-            episodes[role] = _play(project, role, policy, audience, cases, store, progress)
+            policy, audience, identity = contestants.open(role)
+            run = play_all(
+                project.task,
+                policy,
+                cases,
+                store,
+                rules,
+                audience=audience,
+                identity=f"{identity}{moment}",
+                progress=progress,
+            )
+            wanted = {case.id for case in cases}
+            episodes[role] = [e for e in store.episodes(run=run) if e.case in wanted]
     recording = contestants.recording
     scale = None
     if recording is not None and recording.yardstick and BASE in episodes:
@@ -77,54 +93,41 @@ class _Contestants:
         self.teacher = spec
         self.threads = project.config.threads or _threads()
 
-    def open(self, role: str) -> tuple[Policy, Audience]:
-        """The policy in this role, and whose prompt it gets."""
-        rows: dict[str, Callable[[], tuple[Policy, Audience]]] = {
-            TEACHER: lambda: (self._teacher(), "teacher"),
+    def open(self, role: str) -> tuple[Policy, Audience, str]:
+        """The policy in this role, whose prompt it gets, and what makes it another policy, threads included."""
+        if role == TEACHER:
+            return self._teacher()
+        if role == BASE:
             # untrained, it gets every help that the teacher gets
-            BASE: lambda: (self._exported(self.base, f"base:{self.project.config.student.base}"), "teacher"),
-            STUDENT: lambda: (self._exported(self.export, f"student:{self.export.name}"), "student"),
-        }
-        if role in rows:
-            return rows[role]()
+            return self._exported(self.base, f"base:{self.project.config.student.base}", "teacher")
+        if role == STUDENT:
+            gguf = next(self.export.glob("*.gguf"))
+            return self._exported(gguf, f"student:{self.export.name}", "student")
         if role in (trivial := self.project.task.baselines()):
-            return trivial[role], "teacher"
+            return trivial[role], "teacher", role
         raise ConfigError(f"[evaluate] policies names {role!r}", "known: teacher, base, student")
 
-    def _teacher(self) -> Policy:
-        if self.recording is not None:
-            return RecordedModel(self.recording.replies)
+    def _teacher(self) -> tuple[Policy, Audience, str]:
         config = self.project.config
-        return open_policy(
+        if self.recording is not None:
+            return RecordedModel(self.recording.replies), "teacher", self.project.identity(config.teacher.model)
+        policy = open_policy(
             self.teacher,
             self.project.folder,
             threads=self.threads,
             offline=config.offline,
             progress=self.progress,
         )
+        return policy, "teacher", f"{self.teacher} live, {self.threads} threads"
 
-    def _exported(self, folder: Path, name: str) -> Policy:
+    def _exported(self, gguf: Path, name: str, audience: Audience) -> tuple[Policy, Audience, str]:
         from prentice.models.local import LocalModel
 
-        return LocalModel(next(folder.glob("*.gguf")), name=name, threads=self.threads)
+        policy = LocalModel(gguf, name=name, threads=self.threads)
+        return policy, audience, f"{gguf.parent.name}/{gguf.name}, {self.threads} threads"
 
 
 def _threads() -> int:
     from prentice.models.local import idle_cores
 
     return idle_cores()
-
-
-def _play(
-    project: Project,
-    role: str,
-    policy: Policy,
-    audience: Audience,
-    cases: Sequence[Case],
-    store: Store,
-    progress: Progress,
-) -> Sequence[Episode]:
-    wanted = {case.id for case in cases}
-    config = RolloutConfig()
-    run = play_all(project.task, policy, cases, store, config, audience=audience, progress=progress, title=role)
-    return [e for e in store.episodes(run=run) if e.case in wanted and e.attempt == 0]

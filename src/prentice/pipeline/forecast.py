@@ -36,7 +36,8 @@ def _detail(project: Project, stage: str) -> str:
         return f": {calls_ahead(project.task, config.teacher.model, cases, config.rollout.max_tokens)}"
     if stage == "evaluate":
         cases = list(project.task.cases(config.evaluate.split)[: config.evaluate.cases or None])
-        return f": {len(cases):,} cases for each of {', '.join(config.evaluate.policies)}"
+        teacher = calls_ahead(project.task, config.teacher.model, cases, config.rollout.max_tokens)
+        return f": {len(cases):,} cases for each of {', '.join(config.evaluate.policies)}; the teacher's: {teacher}"
     return ""
 
 

@@ -14,6 +14,7 @@ from prentice.config import StageConfig, build, read_toml
 from prentice.curation import CurateConfig
 from prentice.errors import ConfigError
 from prentice.evaluation import EvaluateConfig
+from prentice.models.fetch import sha256_of
 from prentice.models.specs import RECORDED, recording_files
 from prentice.offline import refuse_network
 from prentice.records import digest
@@ -107,11 +108,15 @@ class Project:
         """The project's store of episodes."""
         return Store.open(self.home / "store.db")
 
-    def teacher_identity(self, spec: str) -> str:
-        """Hash of who answers: the spec, and for a recording the bytes of its files."""
+    def identity(self, spec: str) -> str:
+        """Who answers: the spec, or for a recording the hash of its files, since others may be put in their place."""
         if not spec.startswith(RECORDED):
-            return digest(spec)
-        import hashlib
+            return spec
+        return digest([sha256_of(file) for file in recording_files(spec, self.folder)])
 
-        files = recording_files(spec, self.folder)
-        return digest([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
+    @property
+    def base(self) -> str:
+        """The student's base: a name of the catalogue, or a path, taken from the project's folder."""
+        name = self.config.student.base
+        beside = self.folder / name
+        return str(beside) if (beside / "config.json").is_file() else name

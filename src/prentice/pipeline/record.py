@@ -33,9 +33,11 @@ class Recorder:
     def forecast(self) -> str:
         """Calls, tokens and dollars that are still ahead."""
         config = self.project.config.rollout
-        with self.project.store() as store:
-            run = run_id(self.project.task, self.spec, "teacher", self.split, config)
-            stored = store.attempts(run)
+        stored: set[tuple[str, int]] = set()
+        if (self.project.home / "store.db").exists():
+            with self.project.store() as store:
+                identity = self.project.identity(self.spec)
+                stored = store.attempts(run_id(self.project.task, identity, "teacher", self.split, config))
         todo = [case for case in self.cases for attempt in range(config.tries) if (case.id, attempt) not in stored]
         return calls_ahead(self.project.task, self.spec, todo, config.max_tokens)
 
@@ -53,7 +55,13 @@ class Recorder:
         wanted = {case.id for case in self.cases}
         with project.store() as store:
             run = play_all(
-                project.task, policy, self.cases, store, config.rollout, progress=progress, title=f"{self.role} at work"
+                project.task,
+                policy,
+                self.cases,
+                store,
+                config.rollout,
+                identity=project.identity(self.spec),
+                progress=progress,
             )
             rows = [e for e in store.episodes(run=run) if e.case in wanted and e.attempt < config.rollout.tries]
         if out is not None:

@@ -21,8 +21,9 @@ from prentice.models.specs import open_policy
 from prentice.pipeline.contest import contest
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
-from prentice.records import Report, digest
+from prentice.records import Episode, Report, digest
 from prentice.records.parquet import read_dataset
+from prentice.records.store import Store
 from prentice.rollouts import play_all
 from prentice.runs import StageRecord, read_record, write_atomic
 
@@ -37,6 +38,8 @@ class Context:
     progress: Progress
     live_teacher: bool = False
     """Measure the teacher now instead of scaling what was recorded."""
+    again: bool = False
+    """The stage at work was asked to run again: what it measures is measured anew."""
     done: dict[str, StageRecord] = field(default_factory=dict)
     """Finished stages of this walk, by name."""
 
@@ -55,6 +58,8 @@ class Stage:
     """One stage: `inputs` is hashed to know whether it has to run again, `work` runs it and returns its figures."""
 
     name: str
+    makes: str
+    """The file that shows it has been done: in the stage's own folder, or with a leading slash in the project's."""
     inputs: Callable[[Context], JsonValue]
     work: Callable[[Context, Path], Facts]
 
@@ -63,7 +68,7 @@ def _rollout_inputs(context: Context) -> JsonValue:
     project = context.project
     return [
         project.task.fingerprint(),
-        project.teacher_identity(context.teacher),
+        project.identity(context.teacher),
         project.config.rollout.model_dump(mode="json", exclude={"concurrency"}),
     ]
 
@@ -86,16 +91,25 @@ def _rollout(context: Context, out: Path) -> Facts:
             project.task.cases("train")[: config.rollout.cases or None],
             store,
             config.rollout,
+            identity=project.identity(context.teacher),
             progress=context.progress,
-            title="teacher at work",
         )
-        episodes = list(store.episodes(run=run))
-    failed = [e for e in episodes if e.failure is not None]
-    if episodes and len(failed) == len(episodes) and failed[0].failure:
-        raise PrenticeError(f"all {len(failed)} episodes failed; the first: {failed[0].failure.message}")
+        episodes = _played(project, store, run)
+    failed = [e.failure for e in episodes if e.failure is not None]
+    if failed and len(failed) == len(episodes):
+        raise PrenticeError(
+            f"all {len(failed)} episodes failed; the first at the {failed[0].where}: {failed[0].message}"
+        )
     right = sum(e.metric("success") is True for e in episodes)
     context.progress.say(f"teacher {policy.name}: {len(episodes):,} episodes, {right:,} right, {len(failed):,} failed")
     return {"run": run, "episodes": len(episodes), "right": right, "failed": len(failed)}
+
+
+def _played(project: Project, store: Store, run: str) -> list[Episode]:
+    """The run's episodes that this configuration asks for: another one may have played more cases or tries."""
+    config = project.config.rollout
+    wanted = {case.id for case in project.task.cases("train")[: config.cases or None]}
+    return [e for e in store.episodes(run=run) if e.case in wanted and e.attempt < config.tries]
 
 
 def _curate_inputs(context: Context) -> JsonValue:
@@ -105,7 +119,7 @@ def _curate_inputs(context: Context) -> JsonValue:
 def _curate(context: Context, out: Path) -> Facts:
     task = context.project.task
     with context.project.store() as store:
-        episodes = store.episodes(run=str(context.done["rollout"].facts["run"]))
+        episodes = _played(context.project, store, str(context.done["rollout"].facts["run"]))
         manifest = curate(
             context.project.config.curate,
             episodes,
@@ -120,11 +134,14 @@ def _curate(context: Context, out: Path) -> Facts:
 
 
 def _train_inputs(context: Context) -> JsonValue:
-    config = context.project.config
+    project = context.project
+    base = project.base
+    # a folder of one's own may get other weights under the same name; the catalogue's files are checked by their hash
+    weights = catalogue.get(base).source.sha256 if base != project.config.student.base else base
     return [
         context.done["curate"].facts["hash"],
-        config.student.base,
-        config.train.sft.model_dump(mode="json"),
+        weights,
+        project.config.train.sft.model_dump(mode="json"),
         __version__,
     ]
 
@@ -133,24 +150,20 @@ def _train(context: Context, out: Path) -> Facts:
     from prentice.models.local import LocalModel
     from prentice.training.sft import train_sft
 
-    config = context.project.config
-    base = _base(context)
-    server = None if base.gguf is None else LocalModel(base.gguf, threads=1, context=512)
-    if base.safetensors is None:
-        raise PrenticeError(f"student {base.name!r} cannot be trained: it comes as GGUF only", "choose another base")
+    base, weights = _base(context)
+    server = LocalModel(_base_gguf(context), threads=1, context=512)
     try:
         checkpoint = train_sft(
-            config.train.sft,
+            context.project.config.train.sft,
             dataset=context.folder("curate"),
-            base=base.safetensors,
+            base=weights,
             out=out,
-            serving_tokens=None if server is None else server.tokens,
+            serving_tokens=server.tokens,
             source=base.source,
             progress=context.progress,
         )
     finally:
-        if server is not None:
-            asyncio.run(server.close())
+        asyncio.run(server.close())
     rate = checkpoint.figures.get("rows_per_second", 0.0)
     context.progress.say(f"trained {checkpoint.steps:,} steps in {checkpoint.seconds:.0f} s ({rate:.1f} rows/s)")
     return {"checkpoint": checkpoint.id, "seconds": checkpoint.seconds, "figures": dict(checkpoint.figures)}
@@ -163,35 +176,45 @@ def _export_inputs(context: Context) -> JsonValue:
 def _export(context: Context, out: Path) -> Facts:
     from prentice.training.export import export
 
-    base = _base(context)
-    if base.safetensors is None:
-        raise PrenticeError(f"student {base.name!r} cannot be exported: it comes as GGUF only", "choose another base")
+    _, weights = _base(context)
     manifest, examples = read_dataset(context.folder("curate"))
     exported = export(
         context.project.config.export,
         checkpoint=context.folder("train"),
-        base=base.safetensors,
+        base=weights,
         out=out,
         rows=[e for e in examples if e.split == "val"],
         progress=context.progress,
         manifest=manifest,
         choices=_choices(context.project),
     )
-    base_home = context.project.home / "bases" / f"{base.name}-{digest(base.source)[:12]}"
-    if not (base_home / "export.json").exists():
-        export(
-            context.project.config.export,
-            checkpoint=None,
-            base=base.safetensors,
-            out=base_home,
-            rows=(),
-            progress=context.progress,
-        )
+    base = _base_gguf(context)
     return {
         "gguf": exported.gguf,
-        "base": str(base_home.relative_to(context.project.home)),
+        "base": str(base.relative_to(context.project.home)),
         "agreement": exported.agreement,
     }
+
+
+def _base(context: Context) -> tuple[catalogue.Model, Path]:
+    """The student's base and its float weights."""
+    project = context.project
+    base = catalogue.get(project.base, offline=project.config.offline, progress=context.progress)
+    if base.safetensors is None:
+        raise PrenticeError(f"student {base.name!r} cannot be trained: it comes as GGUF only", "choose another base")
+    return base, base.safetensors
+
+
+def _base_gguf(context: Context) -> Path:
+    """The untrained base as it would be served, made from the weights that are trained."""
+    from prentice.training.export import export
+
+    base, weights = _base(context)
+    config = context.project.config.export
+    out = context.project.home / "bases" / f"{base.name}-{config.quantization}-{digest(base.source)[:12]}"
+    if not (out / "export.json").exists():
+        export(config, checkpoint=None, base=weights, out=out, rows=(), progress=context.progress)
+    return next(out.glob("*.gguf"))
 
 
 def _choices(project: Project) -> tuple[str, ...]:
@@ -205,9 +228,10 @@ def _evaluate_inputs(context: Context) -> JsonValue:
     return [
         context.done["export"].inputs,
         project.task.fingerprint(),
-        project.teacher_identity(context.teacher),
+        project.identity(context.teacher),
         context.live_teacher,
         project.config.evaluate.model_dump(mode="json"),
+        project.config.rollout.max_tokens,
         project.config.threads,
     ]
 
@@ -218,6 +242,7 @@ def _evaluate(context: Context, out: Path) -> Facts:
         export=context.folder("export"),
         base=context.project.home / str(context.done["export"].facts["base"]),
         live_teacher=context.live_teacher,
+        anew=context.again,
         facts=_known_facts(context),
         progress=context.progress,
     )
@@ -240,22 +265,15 @@ def _figures(fact: JsonValue) -> dict[str, JsonValue]:
 
 
 def _report(context: Context, out: Path) -> Facts:
-    del out  # the page is for people: it lies at one place, whatever its inputs were
-    report = read_record(Report, context.folder("evaluate") / "report.json")
-    write_report(report, context.project.home / "report")
-    return {"page": "report/report.html"}
-
-
-def _base(context: Context) -> catalogue.Model:
-    config = context.project.config
-    return catalogue.get(config.student.base, offline=config.offline, progress=context.progress)
+    write_report(read_record(Report, context.folder("evaluate") / "report.json"), out)
+    return {}
 
 
 STAGES = (
-    Stage("rollout", _rollout_inputs, _rollout),
-    Stage("curate", _curate_inputs, _curate),
-    Stage("train", _train_inputs, _train),
-    Stage("export", _export_inputs, _export),
-    Stage("evaluate", _evaluate_inputs, _evaluate),
-    Stage("report", lambda context: [context.done["evaluate"].inputs, __version__], _report),
+    Stage("rollout", "/store.db", _rollout_inputs, _rollout),
+    Stage("curate", "manifest.json", _curate_inputs, _curate),
+    Stage("train", "checkpoint.json", _train_inputs, _train),
+    Stage("export", "export.json", _export_inputs, _export),
+    Stage("evaluate", "report.json", _evaluate_inputs, _evaluate),
+    Stage("report", "report.html", lambda context: [context.done["evaluate"].inputs, __version__], _report),
 )

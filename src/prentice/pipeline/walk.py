@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,23 +39,27 @@ def run(
     Args:
         folder: the project, a folder with a `prentice.toml`.
         overrides: `section.key=value`, laid over that file.
-        start: run this stage and those after it again, whatever was done before.
+        start: run this stage and those after it again, whatever was done before. Episodes of the teacher that are
+            stored stay, since they cost what is to be saved; held-out cases are played anew.
         live_teacher: measure the teacher now, where it is a recording.
 
     Raises: PrenticeError; what was finished before stays, and the next call goes on from there.
     """
     context = Context(Project(folder, overrides), progress or Silent(), live_teacher)
-    again = start is not None
-    first = stage_named(start).name if start is not None else STAGES[0].name
+    first = None if start is None else STAGES.index(stage_named(start))
     skipped = []
-    reached = False
-    for stage in STAGES:
-        reached = reached or stage.name == first
-        if _do(context, stage, force=again and reached):
+    for position, stage in enumerate(STAGES):
+        if _do(context, stage, force=first is not None and position >= first):
             skipped.append(stage.name)
-    home = context.project.home
-    report = read_record(Report, home / "report" / "report.json")
-    return Outcome(report, home / str(context.done["report"].facts["page"]), tuple(skipped))
+    report = read_record(Report, context.folder("evaluate") / "report.json")
+    return Outcome(report, _newest_page(context), tuple(skipped))
+
+
+def _newest_page(context: Context) -> Path:
+    """The page at one place whatever its inputs were: what people keep open in a browser."""
+    page = context.project.home / "report.html"
+    write_atomic(page, (context.folder("report") / page.name).read_bytes())
+    return page
 
 
 def run_stage(context: Context, name: str) -> StageRecord:
@@ -72,6 +77,8 @@ def run_stage(context: Context, name: str) -> StageRecord:
             )
         context.done[stage.name] = record
     _do(context, wanted, force=True)
+    if wanted.name == "report":
+        _newest_page(context)
     return context.done[name]
 
 
@@ -103,6 +110,11 @@ def _do(context: Context, stage: Stage, *, force: bool) -> bool:
         return True
     inputs = digest(stage.inputs(context))
     folder = context.project.home / stage.name / inputs[:16]
+    if force and _record_file(folder).exists():
+        # a finished stage is taken away whole; one that was killed half way goes on
+        _record_file(folder).unlink()
+        shutil.rmtree(folder, ignore_errors=True)
+    context.again = force
     begun = time.perf_counter()
     facts = stage.work(context, folder)
     record = StageRecord(
@@ -118,9 +130,10 @@ def _do(context: Context, stage: Stage, *, force: bool) -> bool:
 
 
 def _finished(context: Context, stage: Stage) -> StageRecord | None:
-    inputs = digest(stage.inputs(context))
-    file = _record_file(context.project.home / stage.name / inputs[:16])
-    return read_record(StageRecord, file) if file.exists() else None
+    folder = context.project.home / stage.name / digest(stage.inputs(context))[:16]
+    made = context.project.home / stage.makes[1:] if stage.makes.startswith("/") else folder / stage.makes
+    file = _record_file(folder)
+    return read_record(StageRecord, file) if file.exists() and made.exists() else None
 
 
 def _record_file(folder: Path) -> Path:

@@ -60,6 +60,8 @@ class Sampling(Record):
     temperature: float = Field(0.0, ge=0)
     max_tokens: int = Field(512, ge=1)
     seed: int = 0
+    attempt: int = Field(0, ge=0)
+    """Which try at its case the episode is; a recording answers a try with the same try."""
     logprobs: bool = False
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, func, select, tuple_
+from sqlalchemy import ColumnElement, Table, delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine, RowMapping
 
@@ -124,6 +124,17 @@ class Store:
         query = select(func.count()).select_from(EPISODES).where(*_conditions(run, task, split, policy))
         with store_errors(self.place), self._reading.connect() as connection:
             return connection.execute(query).scalar_one()
+
+    def forget_failed_calls(self, run: str) -> int:
+        """Remove the run's episodes that a failed call of the policy ended, so that they can be played again.
+
+        Returns: how many there were. Episodes that the environment ended stay: they are results.
+        """
+        failed = select(EPISODES.c.id).where(EPISODES.c.run == run, EPISODES.c.failure_where == "model")
+        with store_errors(self.place), self._lock, self._writing.begin() as connection:
+            for table in (TURNS, METRICS):
+                connection.execute(delete(table).where(table.c.episode_id.in_(failed)))
+            return connection.execute(delete(EPISODES).where(EPISODES.c.id.in_(failed))).rowcount
 
     def runs(self) -> dict[str, int]:
         """Every run with its number of episodes, by name."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
 from prentice.errors import ModelError, PrenticeError
 from prentice.models.policy import Policy
 from prentice.records import Episode, Failure, Metric, Sampling, Turn, episode_id, utc_now
@@ -18,27 +22,29 @@ async def play(
     attempt: int = 0,
     sampling: Sampling = Sampling(),  # noqa: B008 - frozen
 ) -> Episode:
-    """Play `case` to its end and return the episode; failures of policy and environment end it as data."""
+    """Play `case` to its end and return the episode; failures of policy and environment end it as data.
+
+    Raises: PrenticeError that is no ModelError: something the user has to fix before any episode makes sense.
+    """
     started = utc_now()
     turns: list[Turn] = []
     metrics: tuple[Metric, ...] = ()
     failure: Failure | None = None
     try:
-        request = await environment.reset(case)
+        with _boundary("environment"):
+            request = await environment.reset(case)
         while True:
-            reply = await policy.generate(request, sampling)
+            with _boundary("model"):
+                reply = await policy.generate(request, sampling)
             turns.append(Turn(request=request, reply=reply))
-            step = await environment.step(reply)
+            with _boundary("environment"):
+                step = await environment.step(reply)
             metrics += step.metrics
             if step.request is None:
                 break
             request = step.request
-    except ModelError as error:
-        failure = Failure(where="model", message=error.problem)
-    except PrenticeError:
-        raise
-    except Exception as error:  # whatever user code in an environment raises is data of this run, not its end
-        failure = Failure(where="environment", message=f"{type(error).__name__}: {error}")
+    except _EndedEarly as ended:
+        failure = ended.failure
     return Episode(
         id=episode_id(run, case.id, attempt),
         run=run,
@@ -52,3 +58,22 @@ async def play(
         failure=failure,
         started_at=started,
     )
+
+
+class _EndedEarly(Exception):  # noqa: N818 - not an error of the program
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@contextmanager
+def _boundary(where: Literal["model", "environment"]) -> Iterator[None]:
+    """Whatever is raised inside ends the episode as a failure of this side."""
+    try:
+        yield
+    except ModelError as error:
+        raise _EndedEarly(Failure(where=where, message=error.problem)) from error
+    except PrenticeError:
+        raise
+    except Exception as error:  # what user code raises is data of this run, not its end
+        raise _EndedEarly(Failure(where=where, message=f"{type(error).__name__}: {error}")) from error

@@ -11,7 +11,7 @@ from pydantic import Field
 from prentice.config import StageConfig
 from prentice.errors import PrenticeError
 from prentice.models.policy import Policy
-from prentice.progress import Bar, Progress, Silent
+from prentice.progress import Progress, Silent
 from prentice.records import Episode, Sampling, Split, digest
 from prentice.records.store import Store
 from prentice.rollouts.play import play
@@ -53,18 +53,24 @@ class Plan:
         return self.stored + len(self.todo)
 
 
-def run_id(task: Task, policy: str, audience: Audience, split: Split, config: RolloutConfig) -> str:
+def run_id(task: Task, identity: str, audience: Audience, split: Split, config: RolloutConfig) -> str:
     """The id of a rollout: the same task, policy, split and sampling resume the same run, whatever the concurrency."""
     sampling = config.model_dump(mode="json", exclude={"cases", "tries", "concurrency", "warm_up"})
-    return digest([task.name, task.fingerprint(), policy, audience, split, sampling])
+    return digest([task.name, task.fingerprint(), identity, audience, split, sampling])
 
 
 def plan(
-    task: Task, policy: str, cases: Sequence[Case], store: Store, config: RolloutConfig, audience: Audience = "teacher"
+    task: Task,
+    identity: str,
+    cases: Sequence[Case],
+    store: Store,
+    config: RolloutConfig,
+    audience: Audience = "teacher",
 ) -> Plan:
     """Which attempts are missing from the store.
 
     Args:
+        identity: what makes the policy another policy: its name, or a hash of the files it answers from.
         cases: of one split; a run never mixes what is learnt from with what is held out.
 
     Raises: PrenticeError when there is no case, or several tries would all be the same.
@@ -75,7 +81,7 @@ def plan(
         )
     if not cases:
         raise PrenticeError("there is no case to play", "give the task cases in the split that is asked for")
-    run = run_id(task, policy, audience, cases[0].split, config)
+    run = run_id(task, identity, audience, cases[0].split, config)
     stored = store.attempts(run)
     # the tries of a case follow each other, so that its prompt is still cached
     wanted = [(case, attempt) for case in cases for attempt in range(config.tries)]
@@ -91,45 +97,55 @@ async def rollout(
     config: RolloutConfig,
     *,
     audience: Audience = "teacher",
+    identity: str = "",
     progress: Progress | None = None,
-    title: str = "",
 ) -> str:
     """Play every missing attempt and store it; return the run's id.
 
     Each finished episode is stored before the next is begun in its place: a kill loses at most what was in flight.
+    Attempts that a failed call ended are played again by the next rollout.
+
+    Args:
+        identity: see `plan`; default: the policy's name.
     """
     progress = progress or Silent()
-    work = plan(task, policy.name, cases, store, config, audience)
+    identity = identity or policy.name
+    store.forget_failed_calls(plan(task, identity, cases, store, config, audience).run)
+    work = plan(task, identity, cases, store, config, audience)
     queue = iter(work.todo)
     tally = _Tally()
-
-    async def player(bar: Bar, rows: Iterator[tuple[Case, int]]) -> None:
-        for case, attempt in rows:
-            sampling = Sampling(
-                temperature=config.retry_temperature if attempt else config.temperature,
-                max_tokens=config.max_tokens,
-                seed=int(digest([config.seed, case.id, attempt])[:7], 16),
-            )
-            episode = await play(
-                policy,
-                task.environment(audience),
-                case,
-                run=work.run,
-                task=task.name,
-                attempt=attempt,
-                sampling=sampling,
-            )
-            store.add([episode])
-            bar.advance(1, **tally.count(episode))
-
-    players = min(config.concurrency or policy.slots, max(1, len(work.todo)))
-    with progress.bar(title or policy.name, work.total, "episodes", done=work.stored) as bar:
+    with progress.bar(policy.name, work.total, "episodes", done=work.stored) as bar:
         if work.todo and config.warm_up:
             await policy.warm_up(await task.environment(audience).reset(work.todo[0][0]))
+
+        async def player() -> None:
+            for case, attempt in queue:
+                sampling = _sampling(config, case, attempt)
+                episode = await play(
+                    policy,
+                    task.environment(audience),
+                    case,
+                    run=work.run,
+                    task=task.name,
+                    attempt=attempt,
+                    sampling=sampling,
+                )
+                store.add([episode])
+                bar.advance(1, **tally.count(episode))
+
         async with asyncio.TaskGroup() as group:
-            for _ in range(players):
-                group.create_task(player(bar, queue))
+            for _ in range(min(config.concurrency or policy.slots, max(1, len(work.todo)))):
+                group.create_task(player())
     return work.run
+
+
+def _sampling(config: RolloutConfig, case: Case, attempt: int) -> Sampling:
+    return Sampling(
+        temperature=config.retry_temperature if attempt else config.temperature,
+        max_tokens=config.max_tokens,
+        seed=int(digest([config.seed, case.id, attempt])[:7], 16),
+        attempt=attempt,
+    )
 
 
 def play_all(
@@ -140,8 +156,8 @@ def play_all(
     config: RolloutConfig,
     *,
     audience: Audience = "teacher",
+    identity: str = "",
     progress: Progress | None = None,
-    title: str = "",
 ) -> str:
     """`rollout` for callers without an event loop; closes the policy when done.
 
@@ -150,7 +166,16 @@ def play_all(
 
     async def whole() -> str:
         try:
-            return await rollout(task, policy, cases, store, config, audience=audience, progress=progress, title=title)
+            return await rollout(
+                task,
+                policy,
+                cases,
+                store,
+                config,
+                audience=audience,
+                identity=identity,
+                progress=progress,
+            )
         finally:
             await policy.close()
 

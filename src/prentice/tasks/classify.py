@@ -22,6 +22,7 @@ from prentice.records import Message, Metric, Reply, Request, Split, digest
 from prentice.tasks.contract import Audience, Case, Environment, Step, TaskConfig
 
 FUNCTION = "classify"
+AUDIENCES: tuple[Audience, ...] = ("teacher", "student")
 SPLITS = ("prompt", "train", "val", "test")
 
 
@@ -61,8 +62,9 @@ class Classify:
         return tuple(sorted({str(case.expected) for _, case in self._rows}))
 
     def fingerprint(self) -> str:
-        """Hash of instructions and cases."""
-        return digest([self.config.instructions, [[s, c.model_dump(mode="json")] for s, c in self._rows]])
+        """Hash of the cases and of both prompts."""
+        prompts = [self.render(FUNCTION, {"text": ""}, audience).model_dump(mode="json") for audience in AUDIENCES]
+        return digest([prompts, [[split, case.model_dump(mode="json")] for split, case in self._rows]])
 
     def cases(self, split: Split) -> Sequence[Case]:
         """The cases of one split, in the file's order."""
@@ -126,14 +128,19 @@ class _OneTurn:
 def _read(path: Path) -> list[tuple[str, Case]]:
     rows: list[tuple[str, Case]] = []
     seen: dict[str, int] = {}
+    shown: set[str] = set()
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             _check_header(path, reader.fieldnames or ())
             for row in reader:
                 split, case = _case(path, reader.line_num, row)
                 if case.id in seen:
                     raise DataError(f"{path}:{reader.line_num}: id {case.id!r} occurred in line {seen[case.id]} before")
+                if split == "prompt" and case.expected in shown:
+                    raise DataError(f"{path}:{reader.line_num}: label {case.expected!r} has a prompt row already")
+                if split == "prompt":
+                    shown.add(str(case.expected))
                 seen[case.id] = reader.line_num
                 rows.append((split, case))
     except OSError as error:
@@ -160,4 +167,6 @@ def _case(path: Path, line: int, row: dict[str, str | None]) -> tuple[str, Case]
         raise DataError(f"{path}:{line}: split {split!r} is not one of {', '.join(SPLITS)}")
     # a prompt row is kept out of every played split; its own split name is beside the case
     played = cast("Split", "train" if split == "prompt" else split)
-    return split, Case(id=str(row["id"]), split=played, inputs={"text": row["text"]}, expected=row["label"])
+    return split, Case(
+        id=str(row["id"]), split=played, inputs={"text": row["text"]}, expected=str(row["label"]).strip()
+    )

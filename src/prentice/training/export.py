@@ -188,6 +188,9 @@ def _write_beside(
 
 def _tell(exported: Exported, progress: Progress) -> None:
     size = f"{exported.gguf}: {exported.size / 1e6:.0f} MB"
+    if exported.checkpoint is None:
+        progress.say(size)
+        return
     if exported.agreement is None:
         progress.say(f"{size}; not checked against torch: no validation rows")
         return

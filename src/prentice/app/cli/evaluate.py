@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from prentice.app.cli.options import EXIT_CODES, Folder, Overrides, user_errors
+from prentice.app.cli.options import EXIT_CODES, Folder, Overrides, Teacher, user_errors
 from prentice.app.cli.stage import run_one
 
 
 def evaluate(
     project: Folder,
     set_: Overrides = None,
-    teacher: Annotated[
-        str, typer.Option(help="recorded: scale recorded times; live: measure the teacher now.")
-    ] = "recorded",
+    teacher: Teacher = "recorded",
 ) -> None:
     """Play the held-out cases with every policy and judge. Exit code: 0 promote, 10 hold, 11 more data needed."""
     from prentice.app.cli.verdict import show
@@ -23,7 +19,7 @@ def evaluate(
     from prentice.runs import read_record
 
     with user_errors():
-        record = run_one("evaluate", project, set_, live_teacher=teacher == "live")
-        report = read_record(Report, project / ".prentice" / record.outputs["folder"] / "report.json")
+        context = run_one("evaluate", project, set_, live_teacher=teacher == "live")
+        report = read_record(Report, context.folder("evaluate") / "report.json")
         show(report)
     raise typer.Exit(EXIT_CODES[report.verdict.answer] if report.verdict else 0)

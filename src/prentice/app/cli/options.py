@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,6 +14,10 @@ from prentice.errors import PrenticeError
 Folder = Annotated[Path, typer.Argument(help="The project: a folder that holds a prentice.toml.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Lay section.key=value over prentice.toml; may be repeated.")
+]
+Teacher = Annotated[
+    Literal["recorded", "live"],
+    typer.Option(help="Where the teacher is a recording: scale its times (recorded), or measure it now (live)."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it would cost; do nothing.")]
 

@@ -11,5 +11,5 @@ from prentice.app.cli.stage import run_one
 def report(project: Folder, set_: Overrides = None) -> None:
     """Write the last evaluation as one HTML page that opens without a network."""
     with user_errors():
-        record = run_one("report", project, set_)
-        typer.echo(f"page: {project / '.prentice' / str(record.facts['page'])}")
+        context = run_one("report", project, set_)
+        typer.echo(f"page: {context.project.home / 'report.html'}")

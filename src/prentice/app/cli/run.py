@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from prentice.app.cli.options import EXIT_CODES, DryRun, Folder, Overrides, user_errors
+from prentice.app.cli.options import EXIT_CODES, DryRun, Folder, Overrides, Teacher, user_errors
 
 
 def run(
@@ -15,9 +15,7 @@ def run(
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it again.")
     ] = None,
     set_: Overrides = None,
-    teacher: Annotated[
-        str, typer.Option(help="recorded: scale recorded times; live: measure the teacher now.")
-    ] = "recorded",
+    teacher: Teacher = "recorded",
     dry_run: DryRun = False,
 ) -> None:
     """Recorded teacher → curated dataset → student → export → held-out comparison → verdict.

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prentice.runs import StageRecord
+    from prentice.pipeline import Context
 
 
-def run_one(name: str, project: Path, overrides: Sequence[str] | None, *, live_teacher: bool = False) -> StageRecord:
-    """Open the project, run the stage, return its record."""
+def run_one(name: str, project: Path, overrides: Sequence[str] | None, *, live_teacher: bool = False) -> Context:
+    """Open the project, run the stage, return the walk with its records and folders."""
     from prentice.app.cli.terminal import terminal_progress
     from prentice.pipeline import Context, Project, run_stage
 
     context = Context(Project(project, overrides or ()), terminal_progress(), live_teacher)
-    return run_stage(context, name)
+    run_stage(context, name)
+    return context
