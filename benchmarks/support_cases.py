@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import random
 import sys
@@ -23,7 +24,12 @@ def main() -> None:
     """Write the file."""
     if "PRENTICE_DATA" not in os.environ:
         sys.exit("PRENTICE_DATA is not set: it names the folder that holds banking77.csv")
-    with (Path(os.environ["PRENTICE_DATA"]) / "banking77.csv").open(encoding="utf-8", newline="") as file:
+    OUT.write_text(cases(Path(os.environ["PRENTICE_DATA"])), encoding="utf-8")
+
+
+def cases(data: Path) -> str:
+    """The file's text, from the folder that holds banking77.csv."""
+    with (data / "banking77.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     train = [row for row in rows if row["split"] == "train"]
     test = [row for row in rows if row["split"] == "test"]
@@ -38,10 +44,11 @@ def main() -> None:
     out = [("prompt", prompt[label]) for label in sorted(prompt)]
     for split, pool, n in (("train", train[TRIED:], TRAIN), ("test", test, TEST)):
         out += [(split, row) for row in _fresh(pool, seen, n)]
-    with OUT.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "split", "text", "label"])
-        writer.writerows([row["id"], split, row["text"].strip(), row["intent"]] for split, row in out)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "split", "text", "label"])
+    writer.writerows([row["id"], split, row["text"].strip(), row["intent"]] for split, row in out)
+    return text.getvalue()
 
 
 def _key(row: dict[str, str]) -> str:

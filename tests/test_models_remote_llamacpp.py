@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,14 +19,11 @@ ASK = Request(function="f", messages=(Message(role="user", content="What is the 
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    xllamacpp = pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
-    folder = os.environ.get("PRENTICE_MODELS")
-    ggufs = sorted(Path(folder).rglob("SmolLM2-135M-Instruct*.gguf")) if folder else []
-    if not ggufs:
-        pytest.skip("PRENTICE_MODELS names no folder with SmolLM2-135M-Instruct (`make models`)")
+def address(smollm2: Path) -> Iterator[str]:
+    import xllamacpp
+
     params = xllamacpp.CommonParams()
-    params.model.path = str(ggufs[0])
+    params.model.path = str(smollm2)
     params.n_ctx, params.n_parallel, params.warmup, params.verbosity = 2048, 2, False, -1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.cpuparams.poll = params.cpuparams_batch.poll = 0
