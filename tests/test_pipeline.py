@@ -273,12 +273,15 @@ def test_the_examples_live_teacher_answers_as_it_was_recorded(qwen: Path) -> Non
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this platform")
-def test_kill_9_at_any_moment_of_a_run_is_made_up_for_by_the_next(base: Path, tmp_path: Path) -> None:
+def test_kill_9_in_each_stage_of_a_run_is_made_up_for_by_the_next(base: Path, tmp_path: Path) -> None:
     folder = write_project(tmp_path / "p", base)
     code = "import sys, prentice; prentice.run(sys.argv[1])"
-    for seconds in (1.0, 3.0, 5.0, 7.0):
+    for made in ("store.db", "curate", "train", "export"):
         process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=subprocess.DEVNULL)
-        time.sleep(seconds)
+        until = time.monotonic() + 60
+        while process.poll() is None and not (folder / ".prentice" / made).exists() and time.monotonic() < until:
+            time.sleep(0.005)
+        assert process.poll() is None, f"the run ended before it could be killed at {made}"
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     outcome = run(folder)
