@@ -1,7 +1,7 @@
 """The measured claims of the main job: `make bench-main` → benchmarks/results/main.json.
 
-Every arm is `prentice run examples/support` with other rows to learn from, on all held-out cases. An arm with more rows
-than the student's is trained for as many row visits as the student, one with fewer for as many epochs. Cost and latency
+Every arm is `prentice run examples/support` with other rows to learn from, on all held-out cases. Plain distillation is
+trained for as many row visits as the student, all human labels once, the others for as many epochs. Cost and latency
 come from teacher and student live on this machine, in alternating blocks, with the same number of threads. Work that is
 stored is not done twice: a benchmark that was stopped goes on.
 """
@@ -82,7 +82,7 @@ def _arms(kept: int) -> dict[str, list[str]]:
             f"rollout.cases={TRIED_CASES}",
         ],
         "human_labels_same_number": [human, f"curate.max_rows={kept}"],
-        "human_labels_all": [human, _visits(kept, PER_ROWS)],
+        "human_labels_all": [human, "train.sft.epochs=1"],
     }
 
 

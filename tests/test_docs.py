@@ -39,13 +39,13 @@ def texts() -> list[Path]:
 @pytest.mark.parametrize("path", texts(), ids=lambda p: p.name)
 def test_every_command_and_setting_of_a_page_exists(path: Path, tmp_path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    for words in re.findall(r"^\s*prentice ((?:[a-z]+ ?)+)", text, flags=re.MULTILINE):
-        first = words.split()[0]
-        assert CliRunner().invoke(app, [first, "--help"]).exit_code == 0, f"{path.name}: prentice {words}"
-    for setting in re.findall(r"--set '?([a-z_.]+=[^\s'`]+)", text):
+    code = "\n".join(re.findall(r"```(?:sh|toml)?\n(.*?)```", text, flags=re.DOTALL))
+    for words in re.findall(r"^prentice ([a-z]+)", code, flags=re.MULTILINE):
+        assert CliRunner().invoke(app, [words, "--help"]).exit_code == 0, f"{path.name}: prentice {words}"
+    for setting in re.findall(r"--set '?([a-z_.]+=[^\s'`]+)", code):
         (tmp_path / "p.toml").write_text('[task]\nkind = "x"\n[teacher]\nmodel = "x:y"\n', encoding="utf-8")
         build(ProjectConfig, read_toml(tmp_path / "p.toml", [setting]), setting)
-    for target in re.findall(r"make ([a-z-]+)", text):
+    for target in re.findall(r"^make ([a-z-]+)", code, flags=re.MULTILINE) + re.findall(r"`make ([a-z-]+)", text):
         assert re.search(rf"^{target}:", (TOP / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), target
 
 

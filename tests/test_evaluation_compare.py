@@ -223,7 +223,7 @@ def test_episodes_without_times_give_no_scale() -> None:
         scale_recorded(blank, episodes([True] * 20))
 
 
-@pytest.mark.parametrize("wrong", [{"margin": -0.1}, {"cases": 0}, {"policies": ()}, {"split": "dev"}, {"margn": 0.1}])
+@pytest.mark.parametrize("wrong", [{"margin": -0.1}, {"cases": -1}, {"policies": ()}, {"split": "dev"}, {"margn": 0.1}])
 def test_a_config_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         EvaluateConfig.model_validate(wrong)

@@ -11,7 +11,7 @@ import pytest
 
 from prentice.errors import PrenticeError
 from prentice.models.local import LocalModel, idle_cores
-from prentice.records import Message, Request, Sampling, Tool
+from prentice.records import Message, Request, Sampling, Tool, ToolCall
 
 GREEDY = Sampling(max_tokens=24)
 
@@ -72,18 +72,22 @@ async def test_a_tool_call_fits_its_tool(model: LocalModel) -> None:
             "additionalProperties": False,
         },
     )
-    example = '{"name": "weather", "arguments": {"town": "Paris"}}'
-    drawn = [
-        await model.generate(
-            ask(f"Call the tool: <tool_call>{example}</tool_call>", tools=(tool,)),
-            Sampling(max_tokens=48, temperature=1.0, seed=seed),
-        )
-        for seed in range(6)
-    ]
-    calls = [call for reply in drawn for call in reply.message.tool_calls]
-    assert calls
-    assert all(call.name == "weather" and set(json.loads(call.arguments)) == {"town"} for call in calls)
-    assert all(reply.finish_reason == "tool_calls" for reply in drawn if reply.message.tool_calls)
+    messages: list[Message] = []
+    for town in ("Rome", "Oslo", "Bonn"):
+        call = ToolCall(id=town, name="weather", arguments=json.dumps({"town": town}))
+        messages += [
+            Message(role="user", content=f"How is the weather in {town}?"),
+            Message(role="assistant", tool_calls=(call,)),
+            Message(role="tool", content="sunny", tool_call_id=town),
+        ]
+    messages.append(Message(role="user", content="How is the weather in Paris?"))
+    reply = await model.generate(
+        Request(function="f", messages=tuple(messages), tools=(tool,)), Sampling(max_tokens=48)
+    )
+    (made,) = reply.message.tool_calls
+    assert made.name == "weather"
+    assert set(json.loads(made.arguments)) == {"town"}
+    assert reply.finish_reason == "tool_calls"
 
 
 async def test_the_instructions_are_read_once(model: LocalModel) -> None:
@@ -104,14 +108,18 @@ async def test_greedy_replies_do_not_depend_on_the_slot_or_the_company(model: Lo
     assert {reply.text for reply in together} == {alone.text}
 
 
-async def test_a_seed_repeats_a_drawn_reply_and_another_changes_it(model: LocalModel) -> None:
+async def test_a_seed_repeats_a_drawn_reply_and_another_changes_it(smollm2: Path) -> None:
+    # a model of its own: a prompt read beside other caches differs in the last bits, and a draw may fall between
+    model = LocalModel(smollm2, context=256, threads=1)
     request = ask("Write any word.")
+    await model.warm_up(request)
 
     async def draw(seed: int) -> str:
         return (await model.generate(request, Sampling(temperature=1.5, max_tokens=12, seed=seed))).text
 
     assert await draw(1) == await draw(1)
     assert len({await draw(seed) for seed in range(5)}) > 1
+    await model.close()
 
 
 async def test_log_probabilities_come_when_asked_for(model: LocalModel) -> None:

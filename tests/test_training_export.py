@@ -158,8 +158,8 @@ async def test_answers_below_the_mark_are_said(base: Path, checkpoint: Path, tmp
     done = Exported(
         name="s",
         gguf="s.gguf",
-        model=None,
-        checkpoint=None,
+        model="model",
+        checkpoint="c0ffee",
         quantization="q8_0",
         size=10**6,
         sha256="",

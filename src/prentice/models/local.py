@@ -29,6 +29,9 @@ ONLY_THESE = 100.0
 class LocalModel:
     """A policy on llama.cpp.
 
+    A drawn reply repeats with its seed where the prompt is read the same way; beside other cached prompts the last bits
+    of the probabilities differ, and a draw may fall between them. Greedy replies do not depend on that.
+
     Args:
         gguf: the model file.
         name: how records call it.
