@@ -20,7 +20,7 @@ import psutil
 from rich.console import Console
 
 from prentice.app.cli.terminal import terminal_progress
-from prentice.evaluation import success_cost_plot, terminal_table
+from prentice.evaluation import terminal_table
 from prentice.models import ScriptedModel
 from prentice.models.specs import read_recording
 from prentice.pipeline import Context, Outcome, Project, run, states
@@ -182,7 +182,6 @@ def _write(outcomes: Mapping[str, Outcome], timed: Sequence[Row]) -> None:
     cpu = f"{platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GiB"
     machine = f"{cpu}; commit {_commit()}; {datetime.now(UTC):%Y-%m-%d}"
     write_atomic(RESULTS / "main.json", json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
-    write_atomic(RESULTS / "main.svg", success_cost_plot(report))
     console = Console(width=110)
     console.print(terminal_table(report))
     for row in rows:
