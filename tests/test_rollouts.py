@@ -40,6 +40,9 @@ class Raising:
     async def step(self, reply: Reply) -> Step:
         raise ValueError("boom")
 
+    async def close(self) -> None:
+        """Nothing to give back."""
+
 
 CASE = Case(id="c", split="train", inputs={})
 
@@ -76,6 +79,9 @@ async def test_turns_go_on_until_the_environment_ends_them() -> None:
             if self.left:
                 return Step(request=Request(function="g", messages=()))
             return Step(metrics=(Metric(name="success", value=reply.text == "b"),))
+
+        async def close(self) -> None:
+            """Nothing to give back."""
 
     episode = await play(ScriptedModel(["a", "b"]), TwoTurns(), CASE, run="r", task="t")
     assert [turn.request.function for turn in episode.turns] == ["f", "g"]

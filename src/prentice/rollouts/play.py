@@ -39,12 +39,14 @@ async def play(
             turns.append(Turn(request=request, reply=reply))
             with _boundary("environment"):
                 step = await environment.step(reply)
-            metrics += step.metrics
+            metrics += step.metrics + tuple(m.model_copy(update={"turn": len(turns) - 1}) for m in step.turn_metrics)
             if step.request is None:
                 break
             request = step.request
     except _EndedEarly as ended:
         failure = ended.failure
+    finally:
+        await environment.close()
     return Episode(
         id=episode_id(run, case.id, attempt),
         run=run,

@@ -124,6 +124,9 @@ class _OneTurn:
         right = reply.text.strip() == self._case.expected
         return Step(metrics=(Metric(name="success", value=right),))
 
+    async def close(self) -> None:
+        """Nothing to give back."""
+
 
 def _read(path: Path) -> list[tuple[str, Case]]:
     rows: list[tuple[str, Case]] = []

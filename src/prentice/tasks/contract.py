@@ -30,6 +30,9 @@ class Step(Record):
 
     request: Request | None = None
     metrics: tuple[Metric, ...] = ()
+    """About the whole episode; most come with the last step."""
+    turn_metrics: tuple[Metric, ...] = ()
+    """About the reply just given; who plays the episode writes the turn's number into them."""
 
 
 class Environment(Protocol):
@@ -41,6 +44,10 @@ class Environment(Protocol):
 
     async def step(self, reply: Reply) -> Step:
         """Take the policy's reply; return the next request, or the metrics at the end."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what it holds; called once after every episode, however it ended."""
         ...
 
 
