@@ -1,6 +1,7 @@
 """Episodes → dataset, in one fixed order; every row that came in is kept or counted under the reason it was dropped.
 
-Failed → keep → best of case → exact duplicates → near duplicates → conflicts → cap per reply → most rows → split.
+Failed → keep → best of case → keep turns → exact duplicates → near duplicates → conflicts → cap per reply → most rows
+→ split.
 Curation sees episodes and the student's prompts. It never sees an answer key.
 """
 
@@ -11,14 +12,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from prentice.config import StageConfig
 from prentice.curation.duplicates import drop_conflicts, drop_exact, drop_near
 from prentice.curation.expression import Expression
 from prentice.curation.limits import drop_over_reply_cap, drop_over_total, split_rows, val_cases
 from prentice.curation.rows import Render, Row, make_row, still_in
-from prentice.curation.selection import Attempt, attempts_of, drop_failed, drop_second_best, drop_unwanted
+from prentice.curation.selection import (
+    Attempt,
+    attempts_of,
+    drop_failed,
+    drop_second_best,
+    drop_unwanted,
+    drop_unwanted_turns,
+)
 from prentice.errors import ConfigError, DataError
 from prentice.progress import Progress, Silent
 from prentice.records import Episode, Ledger, Manifest
@@ -33,12 +41,17 @@ class CurateConfig(StageConfig):
     keep: str = "success"
     """What an episode must satisfy, over its metrics and the facts tries, agreement, turns, attempt, output_tokens,
     failed; e.g. `success and output_tokens < 50`, or without any label `agreement == 1 and tries >= 3`."""
+    keep_turns: str = ""
+    """What a turn of a kept episode must satisfy besides, over the metrics of that turn and all that `keep` may name;
+    e.g. `path_after < path_before`. Empty: all turns of a kept episode stay."""
     best_per_case: int | None = Field(1, ge=0)
     """Attempts kept of each case; 0 keeps all."""
     rank_by: str | None = None
     """What makes an attempt better, highest first: a metric or an expression; without it, and in ties, the earliest."""
     dedupe: Literal["exact", "near", "off"] = "exact"
     """Drop rows with the same prompt and reply (exact), also those whose last user message nearly repeats (near)."""
+    conflicts: Literal["majority", "off"] = "majority"
+    """Where the same prompt got different ones of given choices: keep the majority's, or all (off)."""
     near_threshold: float = Field(0.8, gt=0, le=1)
     """For near: the share of common 5-character pieces from which on two messages are the same."""
     max_per_reply: int | None = Field(None, ge=0)
@@ -50,11 +63,12 @@ class CurateConfig(StageConfig):
     seed: int = Field(0, ge=0, lt=2**32)
     """Decides every random choice."""
 
-    @field_validator("keep", "rank_by")
+    @field_validator("keep", "keep_turns", "rank_by")
     @classmethod
-    def _can_be_parsed(cls, text: str | None) -> str | None:
+    def _can_be_parsed(cls, text: str | None, info: ValidationInfo) -> str | None:
+        unset = "" if info.field_name == "keep_turns" else None
         try:
-            _ = None if text is None else Expression(text, "expression")
+            _ = None if text in (None, unset) else Expression(text or "", "expression")
         except ConfigError as error:
             raise ValueError(str(error)) from error
         return text
@@ -79,7 +93,10 @@ def curate(
         rank_by = None if config.rank_by is None else Expression(config.rank_by, "rank_by")
         chosen = drop_second_best(good, config.best_per_case, rank_by)
     rows = _render(chosen, render, progress)
-    kept = _thin_out(still_in(rows), config)
+    wanted = still_in(rows)
+    if config.keep_turns:
+        wanted = drop_unwanted_turns(chosen, rows, Expression(config.keep_turns, "keep_turns"))
+    kept = _thin_out(wanted, config)
     given = {a.episode.case for a in attempts if a.episode.split == "val"}
     in_given = {row.example.case for row in kept} & given
     split_rows(kept, val_cases(Counter(row.example.case for row in kept), in_given, config.val_share, config.seed))
@@ -108,7 +125,8 @@ def _thin_out(rows: list[Row], config: CurateConfig) -> list[Row]:
         left = drop_exact(left)
     if config.dedupe == "near":
         left = drop_near(left, config.near_threshold, config.seed)
-    left = drop_conflicts(left, votes=rows)
+    if config.conflicts == "majority":
+        left = drop_conflicts(left, votes=rows)
     if config.max_per_reply:
         left = drop_over_reply_cap(left, config.max_per_reply, config.seed)
     if config.max_rows:

@@ -46,6 +46,15 @@ def facts_of(episodes: Sequence[Episode]) -> list[dict[str, Scalar]]:
     return rows
 
 
+def turn_facts(episode: Episode, about_episode: Mapping[str, Scalar]) -> list[dict[str, Scalar]]:
+    """Every name an expression about a turn may use: that turn's metrics, then all that is known of its episode."""
+    rows: list[dict[str, Scalar]] = [dict(about_episode) for _ in episode.turns]
+    for metric in episode.metrics:
+        if metric.turn is not None and metric.turn < len(rows):
+            rows[metric.turn][metric.name] = metric.value
+    return rows
+
+
 def said(message: Message) -> tuple[str, tuple[tuple[str, str], ...]]:
     """What a reply says: its text and the tools it calls, without the ids of the calls."""
     return message.content, tuple((call.name, call.arguments) for call in message.tool_calls)

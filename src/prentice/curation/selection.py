@@ -1,4 +1,5 @@
-"""Which attempts are worth learning from: those that did not fail, satisfy `keep`, and are the best of their case."""
+"""Which attempts are worth learning from: those that did not fail, satisfy `keep`, and are the best of their case; and
+which of their turns."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prentice.curation.expression import Expression, Scalar
-from prentice.curation.facts import check_names, facts_of
+from prentice.curation.facts import check_names, facts_of, turn_facts
+from prentice.curation.rows import Row, still_in
 from prentice.errors import DataError
 from prentice.records import Episode
 
@@ -69,15 +71,38 @@ def drop_unwanted(attempts: Sequence[Attempt], keep: Expression) -> list[Attempt
     if attempts:
         check_names(keep, (a.facts for a in attempts))
     for attempt in attempts:
-        missing = next((name for name in keep.names if name not in attempt.facts), None)
-        if missing is not None:
-            attempt.fate = f"no metric `{missing}`"
-            continue
-        try:
-            attempt.fate = "" if keep.holds(attempt.facts) else f"`{keep.text}` is false"
-        except ArithmeticError as error:
-            attempt.fate = f"`{keep.text}` cannot be calculated: {error}"
+        attempt.fate = _verdict(keep, attempt.facts)
     return _still_in(attempts)
+
+
+def drop_unwanted_turns(attempts: Sequence[Attempt], rows: Sequence[Row], keep_turns: Expression) -> list[Row]:
+    """Drop rows whose turn does not satisfy `keep_turns`, and, under its own reason, what lacks a metric it names.
+
+    Args:
+        attempts: the episodes that `rows` are the turns of.
+    Raises: ConfigError if no turn has a metric of that name, or its values do not fit the expression.
+    """
+    facts = {
+        (attempt.episode.id, number): names
+        for attempt in attempts
+        for number, names in enumerate(turn_facts(attempt.episode, attempt.facts))
+    }
+    if facts:
+        check_names(keep_turns, facts.values())
+    for row in still_in(rows):
+        row.fate = _verdict(keep_turns, facts[row.example.episode, row.example.turn])
+    return still_in(rows)
+
+
+def _verdict(keep: Expression, facts: Mapping[str, Scalar]) -> str:
+    """Empty if `keep` says yes, else the reason why not."""
+    missing = next((name for name in keep.names if name not in facts), None)
+    if missing is not None:
+        return f"no metric `{missing}`"
+    try:
+        return "" if keep.holds(facts) else f"`{keep.text}` is false"
+    except ArithmeticError as error:
+        return f"`{keep.text}` cannot be calculated: {error}"
 
 
 def drop_second_best(attempts: Sequence[Attempt], best: int, rank_by: Expression | None) -> list[Attempt]:

@@ -13,8 +13,8 @@ from prentice.evaluation import compare, scale_recorded
 from prentice.evaluation.compare import BASE, STUDENT, TEACHER
 from prentice.models.policy import Policy
 from prentice.models.recorded import RecordedModel
-from prentice.models.specs import RECORDED, Recording, open_policy, read_recording
-from prentice.pipeline.project import Project
+from prentice.models.specs import RECORDED, Recording, read_recording
+from prentice.pipeline.project import TASK, Project
 from prentice.progress import Progress
 from prentice.records import Episode, Report, utc_now
 from prentice.rollouts import play_all
@@ -49,7 +49,7 @@ def contest(
     moment = utc_now().isoformat() if anew else ""
     episodes: dict[str, Sequence[Episode]] = {}
     with project.store() as store:
-        for role in (*config.policies, *project.task.baselines()):
+        for role in (*config.policies, *contestants.trivial()):
             policy, audience, identity = contestants.open(role)
             run = play_all(
                 project.task,
@@ -107,18 +107,16 @@ class _Contestants:
             return trivial[role], "teacher", role
         raise ConfigError(f"[evaluate] policies names {role!r}", "known: teacher, base, student")
 
+    def trivial(self) -> list[str]:
+        """The task's own policies, but for the one that is the teacher."""
+        return [name for name in self.project.task.baselines() if f"{TASK}{name}" != self.teacher]
+
     def _teacher(self) -> tuple[Policy, Audience, str]:
         config = self.project.config
         if self.recording is not None:
             return RecordedModel(self.recording.replies), "teacher", self.project.identity(config.teacher.model)
-        policy = open_policy(
-            self.teacher,
-            self.project.folder,
-            threads=self.threads,
-            offline=config.offline,
-            progress=self.progress,
-        )
-        return policy, "teacher", f"{self.teacher} live, {self.threads} threads"
+        policy = self.project.open_policy(self.teacher, threads=self.threads, progress=self.progress)
+        return policy, "teacher", f"{self.project.identity(self.teacher)} live, {self.threads} threads"
 
     def _exported(self, gguf: Path, name: str, audience: Audience) -> tuple[Policy, Audience, str]:
         from prentice.models.local import LocalModel

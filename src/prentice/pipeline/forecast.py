@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prentice.models.specs import LOCAL, RECORDED
-from prentice.pipeline.project import Project
+from prentice.pipeline.project import TASK, Project
 from prentice.pipeline.stages import Context
 from prentice.pipeline.walk import states
 from prentice.progress import Silent
@@ -47,6 +47,8 @@ def calls_ahead(task: Task, spec: str, cases: Sequence[Case], max_tokens: int) -
         return f"{len(cases):,} recorded episodes to replay, no call, no cost"
     tokens = sum(_prompt_characters(task, case) for case in cases) // CHARACTERS_PER_TOKEN
     text = f"{len(cases):,} episodes of at least one call each, about {tokens:,} tokens to read"
+    if spec.startswith(TASK):
+        return f"{len(cases):,} episodes of a policy that the task brings, no cost"
     if spec.startswith(LOCAL):
         return f"{text}, on this machine, no dollars"
     return f"{text}, {_dollars(spec, tokens, len(cases) * max_tokens)}"

@@ -12,23 +12,29 @@ from pydantic import Field
 
 from prentice.config import StageConfig, build, read_toml
 from prentice.curation import CurateConfig
-from prentice.errors import ConfigError
+from prentice.errors import ConfigError, UnknownNameError
 from prentice.evaluation import EvaluateConfig
 from prentice.models.fetch import sha256_of
-from prentice.models.specs import RECORDED, recording_files
+from prentice.models.policy import Policy
+from prentice.models.specs import RECORDED, open_policy, recording_files
 from prentice.offline import refuse_network
+from prentice.progress import Progress
 from prentice.records import digest
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig
 from prentice.tasks import TASKS, Task
 from prentice.training.config import ExportConfig, SFTConfig
 
+TASK = "task:"
+"""Begins the spec of a policy that the task itself brings."""
+
 
 class TeacherConfig(StageConfig):
     """The large model that does the job today."""
 
     model: str
-    """`recorded:FILES`, `local:NAME`, or a provider and its model such as `anthropic:claude-haiku-4-5`."""
+    """`recorded:FILES`, `local:NAME`, a provider and its model such as `anthropic:claude-haiku-4-5`, or `task:NAME` for
+    a policy that the task brings, such as `task:clumsy expert`."""
 
 
 class StudentConfig(StageConfig):
@@ -108,8 +114,30 @@ class Project:
         """The project's store of episodes."""
         return Store.open(self.home / "store.db")
 
+    def open_policy(
+        self, spec: str, *, slots: int = 1, threads: int | None = None, progress: Progress | None = None
+    ) -> Policy:
+        """The policy that `spec` names, as `[teacher] model` may name it.
+
+        Raises: PrenticeError of the kind that fits.
+        """
+        if spec.startswith(TASK):
+            known = self.task.baselines()
+            name = spec.removeprefix(TASK)
+            if name not in known:
+                raise UnknownNameError(f"the task has no policy named {name!r}", f"known: {', '.join(known) or 'none'}")
+            return known[name]
+        return open_policy(
+            spec, self.folder, slots=slots, threads=threads, offline=self.config.offline, progress=progress
+        )
+
     def identity(self, spec: str) -> str:
-        """Who answers: the spec, or for a recording the hash of its files, since others may be put in their place."""
+        """Who answers: the spec, or for a recording the hash of its files, since others may be put in their place.
+
+        A policy of the task goes by its full name, which says how it is set up.
+        """
+        if spec.startswith(TASK):
+            return self.open_policy(spec).name
         if not spec.startswith(RECORDED):
             return spec
         return digest([sha256_of(file) for file in recording_files(spec, self.folder)])

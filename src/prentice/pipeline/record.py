@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prentice.models.specs import RECORDED, open_policy
+from prentice.models.specs import RECORDED
 from prentice.pipeline.forecast import calls_ahead
 from prentice.pipeline.project import Project
 from prentice.progress import Progress, Silent
@@ -44,12 +44,10 @@ class Recorder:
     def record(self, out: Path | None, progress: Progress | None = None) -> int:
         """Play what is missing; return the number of episodes, stored ones included."""
         project, config = self.project, self.project.config
-        policy = open_policy(
+        policy = project.open_policy(
             self.spec,
-            project.folder,
             slots=config.rollout.concurrency or 1,
             threads=config.threads,
-            offline=config.offline,
             progress=progress or Silent(),
         )
         wanted = {case.id for case in self.cases}

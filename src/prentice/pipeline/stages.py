@@ -17,7 +17,6 @@ from prentice.curation import curate, summary
 from prentice.errors import PrenticeError
 from prentice.evaluation import write_report
 from prentice.models import catalogue
-from prentice.models.specs import open_policy
 from prentice.pipeline.contest import contest
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
@@ -77,12 +76,10 @@ def _rollout(context: Context, out: Path) -> Facts:
     del out
     project, config = context.project, context.project.config
     with project.store() as store:
-        policy = open_policy(
+        policy = project.open_policy(
             context.teacher,
-            project.folder,
             slots=config.rollout.concurrency or 1,
             threads=config.threads,
-            offline=config.offline,
             progress=context.progress,
         )
         run = play_all(

@@ -3,6 +3,10 @@
 from prentice.registry import Table
 from prentice.tasks.contract import Audience, Case, Environment, Step, Task, TaskConfig
 
-TASKS = Table("task", {"classify": "prentice.tasks.classify:Classify"}, group="prentice.tasks")
+TASKS = Table(
+    "task",
+    {"babyai": "prentice.tasks.babyai:BabyAI", "classify": "prentice.tasks.classify:Classify"},
+    group="prentice.tasks",
+)
 
 __all__ = ["TASKS", "Audience", "Case", "Environment", "Step", "Task", "TaskConfig"]

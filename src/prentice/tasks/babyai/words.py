@@ -1,0 +1,81 @@
+"""What the agent sees, in the wording of BALROG's BabyAI (arXiv:2411.13543; BabyAI-Text, arXiv:2302.02662)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
+"""What a policy may reply; the position is minigrid's number of the action."""
+
+TYPES = ("unseen", "empty", "wall", "floor", "door", "key", "ball", "box", "goal", "lava", "agent")
+COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
+DOORS = ("open", "closed", "locked")
+UNSEEN_OR_EMPTY, WALL, DOOR = 2, 2, 4
+"""Types below the first hide nothing from a look along a line; the others are minigrid's numbers."""
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
+_FILLERS = re.compile(r"\b(a|and|steps?) ")
+
+AGENT_X, AGENT_Y, WIDTH = 3, 6, 7
+"""The agent stands in the middle of the last row of its 7 × 7 view and looks towards row 0."""
+
+
+def describe(image: Any, carrying: tuple[str, str] | None = None) -> str:
+    """The view as text, one thing a line.
+
+    Args:
+        image: integers, (7, 7, 3): type, colour and state of the cell at column x, row y of the agent's view.
+        carrying: colour and type of what the agent holds.
+    """
+    cells = image.tolist()
+    held = [f"You carry a {' '.join(carrying)}"] if carrying else []
+    return "\n".join([*held, *_walls(cells), *_objects(cells)])
+
+
+def shorten(text: str) -> str:
+    """The same facts in about half the tokens.
+
+    `a red key 2 steps left and 1 step forward` becomes `red key two left one forward`. Numbers become words, which
+    tokenizers do not split from the space before them.
+    """
+    return re.sub(r"\d", lambda digit: NUMBERS[int(digit[0])], _FILLERS.sub("", text))
+
+
+def _walls(cells: Sequence[Sequence[Sequence[int]]]) -> Iterator[str]:
+    ahead = [(AGENT_X, y) for y in range(AGENT_Y - 1, -1, -1)]
+    left = [(x, AGENT_Y) for x in range(AGENT_X - 1, -1, -1)]
+    right = [(x, AGENT_Y) for x in range(AGENT_X + 1, WIDTH)]
+    for name, line in (("forward", ahead), ("left", left), ("right", right)):
+        far = _first_in_the_way(cells, line)
+        if far:
+            yield f"a wall {_steps(far)} {name}"
+
+
+def _first_in_the_way(cells: Sequence[Sequence[Sequence[int]]], line: Iterable[tuple[int, int]]) -> int:
+    """How far the first thing on this line is, if it is a wall; else 0."""
+    for far, (x, y) in enumerate(line, 1):
+        kind = cells[x][y][0]
+        if kind >= UNSEEN_OR_EMPTY:
+            return far if kind == WALL else 0
+    return 0
+
+
+def _objects(cells: Sequence[Sequence[Sequence[int]]]) -> Iterator[str]:
+    for x, column in enumerate(cells):
+        for y, (kind, colour, state) in enumerate(column):
+            if kind > WALL and (x, y) != (AGENT_X, AGENT_Y):
+                what = f"{DOORS[state]} {COLOURS[colour]} door" if kind == DOOR else f"{COLOURS[colour]} {TYPES[kind]}"
+                yield f"a {what} {_place(x - AGENT_X, AGENT_Y - y)}"
+
+
+def _place(right: int, ahead: int) -> str:
+    side = f"{_steps(abs(right))} {'right' if right > 0 else 'left'}"
+    if right == 0:
+        return f"{_steps(ahead)} forward"
+    return side if ahead == 0 else f"{side} and {_steps(ahead)} forward"
+
+
+def _steps(number: int) -> str:
+    return f"{number} step{'s' if number > 1 else ''}"
