@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from prentice.errors import ConfigError, MissingExtraError, ModelError, UnknownNameError
 from prentice.models.capabilities import PARTS, constraint, honoured_parts, is_own_endpoint
+from prentice.models.limits import ProviderConfig
 from prentice.models.policy import Policy
 from prentice.models.remote import Endpoint, RemoteModel, parse_spec
 from prentice.records import Message, Request, Sampling, Tool
 
 ASK = (Message(role="user", content="Is Paris in France?"),)
+TEXT = Request(function="f", messages=ASK)
 CHOICES = Request(function="f", messages=ASK, choices=("yes", "no"))
 SCHEMA = Request(function="f", messages=ASK, response_schema={"type": "object"})
 TOOLS = Request(function="f", messages=ASK, tools=(Tool(name="look_up"),))
@@ -79,7 +81,7 @@ def test_a_missing_key_is_named_by_its_variable_before_any_call(monkeypatch: pyt
 )
 def test_a_key_in_the_base_url_is_refused_and_not_repeated(spec: str, base_url: str | None) -> None:
     with pytest.raises(ConfigError) as caught:
-        RemoteModel(spec, base_url=base_url)
+        RemoteModel(spec, ProviderConfig(base_url=base_url))
     assert "hush" not in str(caught.value)
 
 
@@ -127,11 +129,11 @@ async def test_what_would_be_ignored_is_refused_before_the_call(
     spec: str, request_: Request, sampling: Sampling, part: str
 ) -> None:
     # a call would fail at once on the network, with another message and retryable
-    model = RemoteModel(spec, api_key="k", retries=0)
+    model = RemoteModel(spec, ProviderConfig(retries=0), api_key="k")
     with pytest.raises(ModelError, match=part) as caught:
         await model.generate(request_, sampling)
     assert not caught.value.retryable
-    assert model._clients == {}
+    assert model.clients._kept == {}
 
 
 def test_the_refusal_says_how_to_state_the_part() -> None:
@@ -157,7 +159,7 @@ def test_a_foreign_endpoint_has_no_listed_price() -> None:
 @pytest.mark.parametrize(("spec", "is_sent"), [("openai:gpt-5-mini", False), (f"openai:gpt-5-mini@{NOWHERE}", True)])
 def test_a_providers_own_default_temperature_is_not_sent_to_it(spec: str, is_sent: bool) -> None:
     # its reasoning models refuse the parameter, whatever its value
-    arguments = RemoteModel(spec, api_key="k")._arguments(CHOICES, Sampling(temperature=1.0))
+    arguments = RemoteModel(spec, api_key="k").arguments(TEXT, Sampling(temperature=1.0))
     assert ("temperature" in arguments) == is_sent
 
 

@@ -5,114 +5,26 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from faulty_provider import GOOD, ONE_CALL_USD, FaultyServer, serving
 
 from prentice.errors import ModelError
 from prentice.models.capabilities import HONOURED
-from prentice.models.prices import Price
+from prentice.models.limits import ProviderConfig
 from prentice.models.remote import RemoteModel
 from prentice.records import Message, Request, Sampling, Tool, ToolCall
 
 ASK = Request(function="f", messages=(Message(role="user", content="Is Paris in France?"),))
-PRICE = Price(input_usd=10, output_usd=100)
-# 10 tokens in at $10 and 2 out at $100 a million
-ONE_CALL_USD = 300e-6
-
-GOOD: dict[str, Any] = {
-    "id": "1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "tiny",
-    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "yes"}}],
-    "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12},
-}
-GOOD_BY_PATH = {
-    "/messages": {
-        "id": "1",
-        "type": "message",
-        "role": "assistant",
-        "model": "tiny",
-        "content": [{"type": "text", "text": '{"answer": "yes"}'}],
-        "stop_reason": "end_turn",
-        "usage": {"input_tokens": 4, "cache_read_input_tokens": 6, "output_tokens": 2},
-    },
-    ":generateContent": {
-        "candidates": [
-            {"content": {"role": "model", "parts": [{"text": '{"answer": "yes"}'}]}, "finishReason": "STOP"}
-        ],
-        "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 2, "totalTokenCount": 12},
-    },
-}
-
-
-class FaultyServer(ThreadingHTTPServer):
-    """Plays one trick a request, in order, and answers well when none is left."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.tricks: list[dict[str, Any]] = []
-        self.bodies: list[dict[str, Any]] = []
-        self.times: list[float] = []
-        self.connections = 0
-        self.over = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def model(self, *, spec: str = "llamacpp:tiny", **arguments: Any) -> RemoteModel:
-        return RemoteModel(spec, **{"base_url": self.url + "/v1", "api_key": "sk-hush", "price": PRICE, **arguments})
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: FaultyServer
-
-    def setup(self) -> None:
-        super().setup()
-        self.server.connections += 1
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.bodies.append(json.loads(body))
-        self.server.times.append(time.monotonic())
-        trick = self.server.tricks.pop(0) if self.server.tricks else {}
-        if trick.get("never"):
-            self.server.over.wait(20)
-            self.close_connection = True
-            return
-        good = next((good for end, good in GOOD_BY_PATH.items() if self.path.split("?")[0].endswith(end)), GOOD)
-        text = trick.get("text", json.dumps(trick.get("reply", good))).encode()
-        self.send_response(trick.get("status", 200))
-        self.send_header("Content-Type", trick.get("type", "application/json"))
-        self.send_header("Content-Length", str(trick.get("length", len(text))))
-        if "retry_after" in trick:
-            self.send_header("Retry-After", trick["retry_after"])
-        self.close_connection = "length" in trick
-        self.end_headers()
-        self.wfile.write(text)
 
 
 @pytest.fixture
 def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as faulty:
-        thread = threading.Thread(target=faulty.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with serving(FaultyServer()) as faulty:
         yield faulty
-        faulty.over.set()
-        faulty.shutdown()
-        thread.join()
 
 
 async def test_a_good_reply_comes_with_tokens_cost_and_one_attempt(server: FaultyServer) -> None:
@@ -201,7 +113,7 @@ async def test_a_timeout_is_tried_again_and_priced(server: FaultyServer) -> None
 
 
 async def test_a_server_that_is_not_there_is_named_with_a_hint() -> None:
-    model = RemoteModel("llamacpp:tiny@http://127.0.0.1:9/v1", retries=0)
+    model = RemoteModel("llamacpp:tiny@http://127.0.0.1:9/v1", ProviderConfig(retries=0))
     with pytest.raises(ModelError, match=r"127\.0\.0\.1:9.*no connection.*base URL") as caught:
         await model.generate(ASK, Sampling())
     assert caught.value.retryable
@@ -308,10 +220,10 @@ async def test_fifty_calls_share_the_connections_of_one_client(server: FaultySer
 
     assert await asyncio.gather(*(ask() for _ in range(50))) == [1] * 50
     assert server.connections <= model.slots
-    assert len(model._clients) == 1
+    assert len(model.clients._kept) == 1
     await model.close()
     await model.close()
-    assert model._clients == {}
+    assert model.clients._kept == {}
 
 
 def test_one_model_works_across_event_loops_and_leaves_no_connection_open(server: FaultyServer) -> None:

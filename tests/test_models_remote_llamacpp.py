@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from prentice.errors import ModelError
+from prentice.models.limits import ProviderConfig
 from prentice.models.remote import RemoteModel
 from prentice.records import Message, Request, Sampling
 
@@ -34,7 +35,7 @@ def address(smollm2: Path) -> Iterator[str]:
 
 @pytest.fixture
 def model(address: str) -> RemoteModel:
-    return RemoteModel(f"llamacpp:smollm2@{address}/v1", slots=2)
+    return RemoteModel(f"llamacpp:smollm2@{address}/v1", ProviderConfig(concurrency=2))
 
 
 async def test_free_text_comes_with_its_tokens(model: RemoteModel) -> None:

@@ -32,6 +32,7 @@ class Fault(Exception):  # noqa: N818 - not an error of the caller's: the next a
         is_retryable: whether the same call may work later.
         was_lost: whether a reply may have been made, and billed, that never came whole.
         pause_s: seconds the provider asks to wait.
+        is_overload: whether other calls to it had better wait, too.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class Fault(Exception):  # noqa: N818 - not an error of the caller's: the next a
         is_retryable: bool = False,
         was_lost: bool = False,
         pause_s: float | None = None,
+        is_overload: bool = False,
     ) -> None:
         super().__init__(problem)
         self.problem, self.hint, self.is_retryable, self.was_lost = problem, hint, is_retryable, was_lost
-        self.pause_s = pause_s
+        self.pause_s, self.is_overload = pause_s, is_overload
 
 
 def read_error(error: AnyLLMError, key_variable: str, keys: Sequence[str]) -> Fault:
@@ -61,7 +63,14 @@ def read_error(error: AnyLLMError, key_variable: str, keys: Sequence[str]) -> Fa
     if status is not None and status >= 300:
         # OpenAI says 429 to an empty account too, which no waiting fills
         again = (status in (408, 409, 425, 429) or status >= 500) and error.code != "insufficient_quota"
-        return Fault(f"HTTP {status}: {text}", _hint(status, text), is_retryable=again, pause_s=_retry_after_s(error))
+        pause_s = _retry_after_s(error)
+        return Fault(
+            f"HTTP {status}: {text}",
+            _hint(status, text),
+            is_retryable=again,
+            pause_s=pause_s,
+            is_overload=status == 429 or pause_s is not None,
+        )
     return _read_without_status(error, text)
 
 
@@ -95,11 +104,25 @@ def _hint(status: int, text: str) -> str:
 
 def _retry_after_s(error: AnyLLMError) -> float | None:
     headers = getattr(getattr(error.original_exception, "response", None), "headers", {})
-    value = str(headers.get("retry-after") or "").strip()
-    if re.fullmatch(r"\d+(\.\d+)?", value):
-        return float(value)
+    if milliseconds := _number(headers.get("retry-after-ms")):
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    if (seconds := _number(value)) is not None:
+        return seconds
+    until = _timestamp(value)
+    # by the server's clock where it tells the time: ours may be wrong, or jump
+    now = _timestamp(headers.get("date"))
+    return None if until is None else max(0.0, until - (time.time() if now is None else now))
+
+
+def _number(value: str | None) -> float | None:
+    text = (value or "").strip()
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None
+
+
+def _timestamp(value: str | None) -> float | None:
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        return email.utils.parsedate_to_datetime(value or "").timestamp()
     except ValueError:
         return None
 

@@ -17,6 +17,9 @@ from prentice.records.base import Record
 
 INSTALL = 'pip install "prentice[remote]"'
 
+OWN = "user"
+"""Source of a price that the user states."""
+
 LIST_NAMES = {"gemini": "google", "xai": "x-ai"}
 """Providers that the price list calls otherwise than any-llm does."""
 
@@ -28,11 +31,13 @@ class Price(Record):
     output_usd: float = Field(ge=0)
     cached_input_usd: float | None = Field(None, ge=0)
     """For input tokens read from the provider's cache; None: they cost what all input costs."""
+    cache_write_usd: float | None = Field(None, ge=0)
+    """For input tokens put into the provider's cache; None: they cost what all input costs."""
     up_to_input_tokens: int | None = None
     """Prompts longer than this have another price, which is not known here."""
     as_of: datetime.date | None = None
     """The day whose price this is."""
-    source: str = "user"
+    source: str = OWN
     """Where it comes from, for reports."""
 
 
@@ -67,22 +72,41 @@ def find_price(provider: str, model: str) -> Price | None:
         input_usd=_base(prices["input_mtok"]),
         output_usd=_base(prices["output_mtok"]),
         cached_input_usd=_base(prices["cache_read_mtok"]) if "cache_read_mtok" in prices else None,
+        cache_write_usd=_base(prices["cache_write_mtok"]) if "cache_write_mtok" in prices else None,
         up_to_input_tokens=min(starts, default=None),
         as_of=datetime.datetime.now(datetime.UTC).date(),
         source=source,
     )
 
 
-def cost(usage: Usage, price: Price | None) -> float | None:
-    """Dollars for the tokens of one call; None where a price or a number of tokens is not known."""
+def cost(usage: Usage, price: Price | None, cache_written: int = 0) -> float | None:
+    """Dollars for the tokens of one call; None where a price or a number of tokens is not known.
+
+    Args:
+        cache_written: of the input tokens, those that were put into the provider's cache.
+    """
     if price is None or usage.input_tokens is None or usage.output_tokens is None:
         return None
     if price.up_to_input_tokens is not None and usage.input_tokens > price.up_to_input_tokens:
         return None
     cached = min(usage.cached_tokens or 0, usage.input_tokens)
+    written = min(cache_written, usage.input_tokens - cached)
     cached_usd = price.input_usd if price.cached_input_usd is None else price.cached_input_usd
-    fresh = usage.input_tokens - cached
-    return (fresh * price.input_usd + cached * cached_usd + usage.output_tokens * price.output_usd) / 1e6
+    written_usd = price.input_usd if price.cache_write_usd is None else price.cache_write_usd
+    fresh = usage.input_tokens - cached - written
+    input_usd = fresh * price.input_usd + cached * cached_usd + written * written_usd
+    return (input_usd + usage.output_tokens * price.output_usd) / 1e6
+
+
+def most(input_tokens: int, output_tokens: int, price: Price) -> float:
+    """The most dollars that a call of this size can cost: nothing comes from the cache, all goes into it."""
+    return (input_tokens * max(price.input_usd, price.cache_write_usd or 0.0) + output_tokens * price.output_usd) / 1e6
+
+
+def in_words(price: Price) -> str:
+    """Where a price comes from, and of which day it is, for reports."""
+    day = f" of {price.as_of:%Y-%m-%d}" if price.as_of else ""
+    return f"your own price{day}" if price.source == OWN else f"{price.source}, price{day}"
 
 
 def _base(value: Any) -> float:

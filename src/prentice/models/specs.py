@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from prentice.errors import DataError
+from prentice.models.limits import ProviderConfig, settings_for, shared_gate
 from prentice.models.policy import Policy
 from prentice.models.recorded import RecordedModel
 from prentice.progress import Progress, Silent
@@ -70,6 +72,7 @@ def open_policy(
     threads: int | None = None,
     offline: bool = False,
     progress: Progress | None = None,
+    providers: Mapping[str, ProviderConfig] | None = None,
 ) -> Policy:
     """The policy that `spec` names.
 
@@ -79,6 +82,7 @@ def open_policy(
         folder: what relative paths start from.
         slots, threads: of a local model.
         offline: fetch nothing.
+        providers: settings of remote models, by provider or by full spec.
 
     Raises: PrenticeError of the kind that fits.
     """
@@ -95,4 +99,5 @@ def open_policy(
         return LocalModel(gguf, name=spec, slots=slots, threads=threads)
     from prentice.models.remote import RemoteModel
 
-    return RemoteModel(spec)
+    sections = providers or {}
+    return RemoteModel(spec, settings_for(spec, sections), gate=shared_gate(spec, sections))
