@@ -56,3 +56,11 @@ class ModelError(PrenticeError):
     def __init__(self, problem: str, hint: str = "", *, retryable: bool = False) -> None:
         super().__init__(problem, hint)
         self.retryable = retryable
+
+
+class MetricError(PrenticeError):
+    """A metric that could not be had; inside a run this ends the episode as data, never as a score of 0."""
+
+
+class JudgeError(PrenticeError):
+    """A judge that gave no usable judgement; inside a run this ends the episode as data, never as a score of 0."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from prentice.errors import ModelError, PrenticeError
+from prentice.errors import JudgeError, MetricError, ModelError, PrenticeError
 from prentice.models.policy import Policy
 from prentice.records import Episode, Failure, Metric, Sampling, Turn, episode_id, utc_now
-from prentice.tasks.contract import Case, Environment
+from prentice.tasks.contract import Case, Environment, Spender
 
 
 async def play(
@@ -24,7 +24,7 @@ async def play(
 ) -> Episode:
     """Play `case` to its end and return the episode; failures of policy and environment end it as data.
 
-    Raises: PrenticeError that is no ModelError: something the user has to fix before any episode makes sense.
+    Raises: PrenticeError other than ModelError, JudgeError, MetricError: something the user has to fix before any episode makes sense.
     """
     started = utc_now()
     turns: list[Turn] = []
@@ -46,6 +46,8 @@ async def play(
     except _EndedEarly as ended:
         failure = ended.failure
     finally:
+        if isinstance(environment, Spender):
+            metrics += await environment.spent()
         await environment.close()
     return Episode(
         id=episode_id(run, case.id, attempt),
@@ -75,6 +77,9 @@ def _boundary(where: Literal["model", "environment"]) -> Iterator[None]:
         yield
     except ModelError as error:
         raise _EndedEarly(Failure(where=where, message=error.problem)) from error
+    except (JudgeError, MetricError) as error:
+        graded_by: Literal["judge", "metric"] = "judge" if isinstance(error, JudgeError) else "metric"
+        raise _EndedEarly(Failure(where=graded_by, message=error.problem)) from error
     except PrenticeError:
         raise
     except Exception as error:  # what user code raises is data of this run, not its end

@@ -1,7 +1,7 @@
 """What is to be learnt: the contract and the built-in tasks."""
 
 from prentice.registry import Table
-from prentice.tasks.contract import Audience, Case, Environment, Step, Task, TaskConfig
+from prentice.tasks.contract import Audience, Case, Environment, Spender, Step, Task, TaskConfig
 
 TASKS = Table(
     "task",
@@ -9,4 +9,4 @@ TASKS = Table(
     group="prentice.tasks",
 )
 
-__all__ = ["TASKS", "Audience", "Case", "Environment", "Step", "Task", "TaskConfig"]
+__all__ = ["TASKS", "Audience", "Case", "Environment", "Spender", "Step", "Task", "TaskConfig"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
@@ -48,6 +48,15 @@ class Environment(Protocol):
 
     async def close(self) -> None:
         """Give back what it holds; called once after every episode, however it ended."""
+        ...
+
+
+@runtime_checkable
+class Spender(Protocol):
+    """An environment that calls models of its own: a simulated user, a judge."""
+
+    async def spent(self) -> tuple[Metric, ...]:
+        """What these models took in this episode so far; asked once before `close`, however the episode ended."""
         ...
 
 
