@@ -66,7 +66,7 @@ def folder_atomic(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     old = path.with_name(f".{path.name}.part-old")
     if old.exists() and not path.exists():
-        old.rename(path)  # killed between the two renames below
+        old.replace(path)  # killed between the two renames below
     for stale in path.parent.glob(f".{path.name}.part-*"):
         shutil.rmtree(stale, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.part-"))
@@ -75,8 +75,8 @@ def folder_atomic(path: Path) -> Iterator[Path]:
             yield scratch
         scratch.chmod(0o777 & ~_umask())
         if path.exists():
-            path.rename(old)
-        scratch.rename(path)
+            path.replace(old)
+        scratch.replace(path)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -274,7 +274,7 @@ def _fetch_hub(base: Base, info: ModelInfo, home: Path, sources: Sources, progre
     else:
         _mark(source, sorted(p for p in arriving.iterdir() if p.is_file()), arriving / "source.json")
         fetch.forget(home / "model")
-        arriving.rename(home / "model")
+        arriving.replace(home / "model")
 
 
 def _to_floats(base: Base, gguf: Path, folder: Path, source: ModelSource, progress: Progress) -> None:

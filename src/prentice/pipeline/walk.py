@@ -22,6 +22,8 @@ class Outcome:
 
     report: Report
     page: Path
+    student: Path
+    """The folder of the exported student: GGUF, Modelfile, model card."""
     skipped: tuple[str, ...]
     """Stages whose inputs had not changed."""
 
@@ -52,7 +54,7 @@ def run(
         if _do(context, stage, force=first is not None and position >= first):
             skipped.append(stage.name)
     report = read_record(Report, context.folder("evaluate") / "report.json")
-    return Outcome(report, _newest_page(context), tuple(skipped))
+    return Outcome(report, _newest_page(context), context.folder("export"), tuple(skipped))
 
 
 def _newest_page(context: Context) -> Path:

@@ -69,7 +69,9 @@ def write_dataset(
         }
         for name, data in tables.items():
             (scratch / name).write_bytes(data)
-        (scratch / SUMS).write_text("".join(f"{_sha256(data)}  {name}\n" for name, data in tables.items()))
+        (scratch / SUMS).write_text(
+            "".join(f"{_sha256(data)}  {name}\n" for name, data in tables.items()), encoding="utf-8"
+        )
         (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

@@ -37,7 +37,7 @@ def write_gguf(model: Path, gguf: Path, quantization: str, name: str) -> None:
         )
         from gguf import LlamaFileType
     except ModuleNotFoundError as error:
-        raise MissingExtraError("export needs the training extra", 'pip install "prentice[train]"') from error
+        raise MissingExtraError("export needs the training extra", 'pip install "prentice[local]"') from error
     with _silent(), torch.inference_mode():
         architecture = get_model_architecture(ModelBase.load_hparams(model, False), ModelType.TEXT)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from prentice.app.cli.curate import curate
+from prentice.app.cli.demo import demo
 from prentice.app.cli.evaluate import evaluate
 from prentice.app.cli.export import export
 from prentice.app.cli.models import app as models
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command()(demo)
 app.command()(run)
 app.command()(rollout)
 app.command()(curate)

@@ -35,6 +35,6 @@ def run(
         outcome = run_project(
             project, overrides=set_ or [], start=start, live_teacher=teacher == "live", progress=terminal_progress()
         )
-        show(outcome.report, outcome.page)
+        show(outcome.report, outcome.page, outcome.student)
     verdict = outcome.report.verdict
     raise typer.Exit(EXIT_CODES[verdict.answer] if verdict else 0)

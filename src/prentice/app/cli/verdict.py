@@ -7,8 +7,8 @@ from pathlib import Path
 from prentice.records import Report
 
 
-def show(report: Report, page: Path | None = None) -> None:
-    """Print the report's table; name the page that shows it in full."""
+def show(report: Report, page: Path | None = None, student: Path | None = None) -> None:
+    """Print the report's table; name the page that shows it in full, and the folder of the exported student."""
     from rich.console import Console
 
     from prentice.evaluation import terminal_table
@@ -17,5 +17,6 @@ def show(report: Report, page: Path | None = None) -> None:
     if not console.is_terminal:
         console = Console(width=110)
     console.print(terminal_table(report))
-    if page is not None:
-        console.print(f"page: {page}", highlight=False, soft_wrap=True)
+    for name, path in (("page", page), ("student", student)):
+        if path is not None:
+            console.print(f"{name}: {path}", highlight=False, soft_wrap=True, markup=False)
