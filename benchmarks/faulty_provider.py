@@ -87,6 +87,8 @@ class FaultyServer(ThreadingHTTPServer):
         self.times: list[float] = []
         self.answer: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None
         """Stands in for the good replies: path and body → reply."""
+        self.date = ""
+        """What its clock says; empty: the truth."""
         self.connections = self.billed = 0
         self.over = threading.Event()
         self.lock = threading.Lock()
@@ -124,6 +126,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return self.server.date or super().date_time_string(timestamp)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
