@@ -196,6 +196,47 @@ def test_free_text_may_answer_one_prompt_in_several_ways(tmp_path: Path) -> None
     assert run_curate(tmp_path / "d", episodes, best_per_case=0).ledger.kept == 2
 
 
+def about_turns(made: Episode, **values: Sequence[Value]) -> Episode:
+    """The episode with metrics of its turns: name → one value a turn."""
+    metrics = [Metric(name=name, value=v, turn=n) for name, each in values.items() for n, v in enumerate(each)]
+    return made.model_copy(update={"metrics": (*made.metrics, *metrics)})
+
+
+def test_turns_are_kept_by_their_own_metrics_and_those_of_their_episode(tmp_path: Path) -> None:
+    walk = [turn("a", "card"), turn("b", "loan"), turn("c", "pin")]
+    won = about_turns(episode("won", *walk, success=True), left=[3.0, 4.0, 2.0])
+    lost = about_turns(episode("lost", turn("d", "card"), turn("e", "loan"), success=False), left=[1.0, 9.0])
+    blind = episode("blind", turn("f", "card"), success=True)
+    run_curate(tmp_path, [won, lost, blind], keep="success or turns < 3", keep_turns="left < 4 or not success")
+    assert {(line.case, line.turn): line.fate for line in read_ledger(tmp_path)} == {
+        ("won", 0): KEPT,
+        ("won", 1): "`left < 4 or not success` is false",
+        ("won", 2): KEPT,
+        ("lost", 0): KEPT,
+        ("lost", 1): KEPT,
+        ("blind", 0): "no metric `left`",
+    }
+
+
+def test_a_turn_metric_no_turn_has_is_refused_with_the_nearest_names(tmp_path: Path) -> None:
+    walk = about_turns(episode("c", turn("a", "card"), success=True), path_after=[1.0])
+    with pytest.raises(ConfigError, match=r"keep_turns: `path_aftr < 2`: no episode has a metric 'path_aftr'") as caught:
+        run_curate(tmp_path, [walk], keep_turns="path_aftr < 2")
+    assert "path_after" in caught.value.hint
+
+
+def test_turn_metrics_are_no_metrics_of_the_episode(tmp_path: Path) -> None:
+    walk = about_turns(episode("c", turn("a", "card"), success=True), left=[1.0])
+    with pytest.raises(ConfigError, match="no episode has a metric 'left'"):
+        run_curate(tmp_path, [walk], keep="left < 2")
+
+
+def test_contradicting_replies_can_be_left_in(tmp_path: Path) -> None:
+    rows = [episode(f"c{n}", turn("same", reply), success=True) for n, reply in enumerate(["card", "card", "pin"])]
+    assert run_curate(tmp_path / "all", rows, conflicts="off", dedupe="off").ledger.kept == 3
+    assert run_curate(tmp_path / "most", rows, dedupe="off").ledger.kept == 2
+
+
 def test_caps_hold_and_are_counted(tmp_path: Path) -> None:
     episodes = [
         episode(f"{n:02}", turn(f"text {n}", "card" if n < 20 else LABELS[n % 3]), success=True) for n in range(26)

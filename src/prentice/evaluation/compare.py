@@ -190,6 +190,7 @@ def _result(
     if not dollars and processing and cpu_hour_usd:
         dollars = [s / 3600 * cpu_hour_usd for s in processing]
     costs = dollars or processing
+    waits = [clock * s for s in _all_known(t.reply.latency_s for e in episodes for t in e.turns)]
     return PolicyResult(
         name=name,
         policy=episodes[0].policy,
@@ -201,6 +202,8 @@ def _result(
         output_tokens=_mean((t.reply.usage.output_tokens for e in episodes for t in e.turns), n),
         latency_p50_s=quantile(latencies, 0.5) if latencies else None,
         latency_p95_s=quantile(latencies, 0.95) if latencies else None,
+        turns=sum(len(e.turns) for e in episodes) / n,
+        turn_p50_s=quantile(waits, 0.5) if waits else None,
         latencies_s=tuple(latencies),
         processing_s=_mean(processing, n),
         cost_usd=_mean(dollars, n),

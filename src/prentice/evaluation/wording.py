@@ -148,6 +148,7 @@ def notes(report: Report) -> list[str]:
         )
     if "recorded" in timings:
         found.append("† times as they were recorded, perhaps on another machine; not scaled")
+    found += [_per_turn(result) for result in report.results if (result.turns or 0) > 1]
     for result in report.results:
         if result.failures:
             parts = ", ".join(f"{number} at the {where}" for where, number in sorted(result.failures.items()))
@@ -156,3 +157,8 @@ def notes(report: Report) -> list[str]:
                 "they count as not successful, and their latency is left out"
             )
     return found
+
+
+def _per_turn(result: PolicyResult) -> str:
+    median = "" if result.turn_p50_s is None else f", {seconds(result.turn_p50_s)} a turn at the median"
+    return f"{result.name}: {significant(result.turns or 0)} turns an episode{median}"

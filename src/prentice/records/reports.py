@@ -37,6 +37,10 @@ class PolicyResult(Record):
     output_tokens: float | None = None
     latency_p50_s: float | None = None
     latency_p95_s: float | None = None
+    turns: float | None = None
+    """Mean turns per episode."""
+    turn_p50_s: float | None = None
+    """Median seconds of one turn, over all turns of all episodes."""
     latencies_s: tuple[float, ...] = ()
     """One per episode, for the plot."""
     processing_s: float | None = None

@@ -103,6 +103,22 @@ def make_level(level: str) -> Any:
 
     Raises: UnknownNameError with the nearest names; MissingExtraError if minigrid is not installed.
     """
+    known = level_ids()
+    if level not in known:
+        near = difflib.get_close_matches(level, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
+        raise UnknownNameError(f"no BabyAI level named {level!r}", hint)
+    import gymnasium
+
+    return gymnasium.make(known[level], disable_env_checker=True).unwrapped
+
+
+@cache
+def level_ids() -> dict[str, str]:
+    """Name → minigrid's id of every BabyAI level, the newest version of each.
+
+    Raises: MissingExtraError if minigrid is not installed.
+    """
     try:
         import gymnasium
         import minigrid  # noqa: F401 - registers its levels
@@ -110,18 +126,5 @@ def make_level(level: str) -> Any:
         raise MissingExtraError(
             "BabyAI needs minigrid, which is not installed", 'pip install "prentice[envs]"'
         ) from error
-    known = level_ids()
-    if level not in known:
-        near = difflib.get_close_matches(level, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
-        raise UnknownNameError(f"no BabyAI level named {level!r}", hint)
-    return gymnasium.make(known[level], disable_env_checker=True).unwrapped
-
-
-@cache
-def level_ids() -> dict[str, str]:
-    """Name → minigrid's id of every BabyAI level, the newest version of each."""
-    import gymnasium
-
     ids = sorted(name for name in gymnasium.registry if name.startswith(PREFIX))
     return {name.removeprefix(PREFIX).rpartition("-v")[0]: name for name in ids}

@@ -1,0 +1,256 @@
+"""BabyAI: the wording, the paths, the metrics of a turn, illegal replies, and policies that keep their secret."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prentice.errors import ConfigError, UnknownNameError
+from prentice.config import build
+from prentice.models import ScriptedModel
+from prentice.records import Episode, Message, Reply, Sampling
+from prentice.rollouts import play
+from prentice.tasks.babyai import BabyAI, BabyAIConfig
+from prentice.tasks.babyai.paths import STEP
+from prentice.tasks.babyai.policies import MOVES, Expert, RandomWalk
+from prentice.tasks.babyai.task import legal_action
+from prentice.tasks.babyai.words import ACTIONS, describe, shorten
+from prentice.tasks.babyai.world import World, level_ids
+
+HERE = Path()
+UNSEEN, EMPTY, WALL, DOOR, KEY, BALL, BOX = 0, 1, 2, 4, 5, 6, 7
+
+
+def make_task(**settings_: Any) -> BabyAI:
+    """A task on a small level."""
+    return BabyAI(BabyAIConfig.model_validate({"level": "GoToObj", **settings_}), HERE)
+
+
+def view(*things: tuple[int, int, int, int, int]) -> Any:
+    """An image of empty cells with things in it: (x, y, type, colour, state)."""
+    image = np.zeros((7, 7, 3), dtype=np.uint8)
+    image[:, :, 0] = EMPTY
+    for x, y, kind, colour, state in things:
+        image[x, y] = (kind, colour, state)
+    return image
+
+
+async def episode(task: BabyAI, policy: Any, number: int = 0, seed: int = 0) -> Episode:
+    """One attempt at one training case."""
+    case = task.cases("train")[number]
+    return await play(policy, task.environment("student"), case, run="r", task="t", sampling=Sampling(seed=seed))
+
+
+def test_the_wording_is_that_of_balrog() -> None:
+    image = view((3, 2, WALL, 5, 0), (0, 6, WALL, 5, 0), (4, 6, DOOR, 2, 1), (2, 5, KEY, 5, 0), (3, 4, BALL, 0, 0))
+    assert describe(image, ("blue", "box")) == "\n".join(
+        [
+            "You carry a blue box",
+            "a wall 3 steps left",
+            "a grey key 1 step left and 1 step forward",
+            "a red ball 2 steps forward",
+            "a closed blue door 1 step right",
+        ]
+    ), "the ball hides the wall ahead, the door the one to the right; columns come before rows"
+
+
+def test_a_look_ahead_goes_through_unseen_cells_and_the_own_cell_is_no_object() -> None:
+    image = view((3, 5, UNSEEN, 0, 0), (3, 4, WALL, 5, 0), (3, 6, BALL, 0, 0))
+    assert describe(image) == "a wall 2 steps forward"
+
+
+def test_the_students_wording_keeps_every_fact_in_fewer_words() -> None:
+    assert shorten("a red key 2 steps left and 1 step forward\na wall 5 steps right") == (
+        "red key two left one forward\nwall five right"
+    )
+
+
+def test_levels_are_known_by_name_and_a_wrong_name_names_the_nearest() -> None:
+    assert level_ids()["GoToRedBall"].startswith("BabyAI-GoToRedBall-v")
+    with pytest.raises(UnknownNameError, match="GoToLokal"):
+        make_task(level="GoToLokal")
+
+
+@pytest.mark.parametrize("level", ["GoToObj", "GoToLocal", "GoTo", "Open", "PickupLoc", "PutNextLocal", "UnlockPickup"])
+async def test_the_expert_solves_levels_of_every_kind(level: str) -> None:
+    task = make_task(level=level, max_steps=200)
+    assert [(await episode(task, Expert(), n)).metric("success") for n in range(5)] == [True] * 5
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 5000), st.lists(st.sampled_from(ACTIONS[:3]), max_size=12))
+def test_the_path_left_is_the_fewest_actions_by_plain_search(seed: int, moves: list[str]) -> None:
+    world = World("GoToLocal", seed, 1000)
+    for move in moves:
+        if world.act(move).done:
+            return
+    assert world.path_left() == _searched(world)
+
+
+def _searched(world: World) -> int:
+    """Breadth first over places by minigrid's own rules of movement: the path's length, found another way."""
+    env, grid = world.env, world.env.grid
+    aims = {tuple(map(int, pos)) for pos in env.instrs.desc.obj_poss}
+    front = [(int(env.agent_pos[0]), int(env.agent_pos[1]), int(env.agent_dir))]
+    seen, steps = set(front), 0
+    while front:
+        if any((x + STEP[d][0], y + STEP[d][1]) in aims for x, y, d in front):
+            return steps
+        reached = []
+        for x, y, d in front:
+            ahead = (x + STEP[d][0], y + STEP[d][1])
+            cell = grid.get(*ahead)
+            walked = (*ahead, d) if cell is None or cell.can_overlap() else (x, y, d)
+            reached += [(x, y, (d + 1) % 4), (x, y, (d - 1) % 4), walked]
+        front = [place for place in dict.fromkeys(reached) if place not in seen]
+        seen |= set(front)
+        steps += 1
+    raise AssertionError("no way")
+
+
+async def test_turn_metrics_are_those_of_the_state_before_and_after() -> None:
+    task = make_task(max_steps=4)
+    played = await episode(task, ScriptedModel(["turn left", "turn right", "drop", "go forward"]), number=1)
+    assert not played.metric("success"), "the case was chosen so that these four steps do not end it"
+    by_turn = [{m.name: m.value for m in played.metrics if m.turn == n} for n in range(4)]
+    assert all(abs(float(t["path_after"]) - float(t["path_before"])) <= 1 for t in by_turn)
+    assert [t["path_before"] for t in by_turn[1:]] == [t["path_after"] for t in by_turn[:-1]]
+    assert by_turn[1]["path_after"] == by_turn[0]["path_before"], "left and right again"
+    assert [t["nothing_changed"] for t in by_turn[:3]] == [False, False, True]
+    assert [t["seen_before"] for t in by_turn[:3]] == [False, True, True]
+
+
+async def test_an_episode_says_how_it_ended() -> None:
+    task = make_task()
+    won = await episode(task, Expert())
+    assert won.metric("success") is True
+    assert won.metric("steps") == len(won.turns)
+    assert won.metric("return") == pytest.approx(1 - 0.9 * len(won.turns) / 20)
+    lost = await episode(make_task(max_steps=2), ScriptedModel(["drop", "drop"]))
+    assert [lost.metric(name) for name in ("success", "steps", "return")] == [False, 2.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("illegal", "steps", "state_changes"), [("wait", 3, False), ("forward", 3, True), ("end", 1, False)]
+)
+async def test_illegal_replies_are_counted_and_handled_as_the_task_says(
+    illegal: str, steps: int, state_changes: bool
+) -> None:
+    task = make_task(illegal=illegal, max_steps=3)
+    played = await episode(task, ScriptedModel(lambda _: "fly"), number=3)
+    assert played.metric("illegal_replies") == played.metric("steps") == steps
+    changed = [m.value is False for m in played.metrics if m.name == "nothing_changed"]
+    assert any(changed) is state_changes
+    assert played.metric("success") is False
+
+
+@pytest.mark.parametrize(
+    ("text", "reasoning", "action"),
+    [
+        ("go forward", False, "go forward"),
+        (" Go  Forward.\n", False, "go forward"),
+        ("I go forward", False, None),
+        ("The key is left of me.\nAction: turn left", True, "turn left"),
+        ("Action: drop\nNo: Action: **pick up**", True, "pick up"),
+        ("go forward", True, None),
+        ("走 \u202eforward 🚶", False, None),
+        ("x" * 500_000, False, None),
+    ],
+)
+def test_what_counts_as_an_action(text: str, reasoning: bool, action: str | None) -> None:
+    reply = Reply(message=Message(role="assistant", content=text), model="m")
+    assert legal_action(reply, reasoning=reasoning) == action
+
+
+async def test_the_prompt_shows_as_much_history_as_is_asked_for() -> None:
+    for history, shown in ((0, 0), (2, 2)):
+        task = make_task(level="GoToLocal", history=history)
+        played = await episode(task, ScriptedModel(["drop"] * 20))
+        student, inputs = played.turns[5].request, played.turns[5].request.inputs
+        assert len(inputs["history"]) == shown  # type: ignore[arg-type]
+        assert student.messages[-1].content.startswith("drop, drop\n") is (history == 2)
+        teacher = task.render("act", inputs, "teacher")
+        assert teacher.messages[-1].content.count("You did: drop") == shown
+        assert student.choices == teacher.choices == ACTIONS
+
+
+def test_the_reasoning_prompt_asks_for_thoughts_and_leaves_the_reply_free() -> None:
+    inputs = {"mission": "go", "observation": "", "history": [], "actions": [], "level": "GoToObj", "seed": 1}
+    request = make_task(reasoning=True).render("act", inputs, "teacher")  # type: ignore[arg-type]
+    assert request.choices == ()
+    assert "Action:" in request.messages[0].content
+
+
+async def test_whether_a_step_was_the_experts_or_random_is_never_recorded() -> None:
+    """Everything but the action itself is equal in a record of an expert's step and of a random one."""
+    task = make_task(level="GoToLocal")
+    clumsy, expert = Expert(0.5), Expert(0.0)
+    differences = 0
+    for number in range(10):
+        played = await episode(task, clumsy, number, seed=number)
+        for turn in played.turns:
+            best = await expert.generate(turn.request, Sampling(seed=number))
+            differences += best.text != turn.reply.text
+            plain = turn.reply.model_copy(update={"message": best.message, "model": best.model})
+            assert plain == best, "no field but the text tells a random step from the expert's"
+        assert {m.name for m in played.metrics} == {
+            *("path_before", "path_after", "nothing_changed", "seen_before"),
+            *("success", "steps", "return", "illegal_replies"),
+        }
+        assert not played.tags
+    assert differences > 10, "the clumsy expert did differ"
+
+
+async def test_a_stated_share_of_steps_is_random_and_seeds_repeat() -> None:
+    task = make_task(level="GoToLocal", clumsiness=0.5)
+    clumsy = task.baselines()["clumsy expert"]
+    assert clumsy.name == "clumsy expert (50% random steps)"
+    one, other, third = [await episode(task, clumsy, 1, seed=seed) for seed in (1, 1, 2)]
+    assert [t.reply.text for t in one.turns] == [t.reply.text for t in other.turns]
+    assert [t.reply.text for t in one.turns] != [t.reply.text for t in third.turns]
+    walk = await episode(task, RandomWalk(), 2)
+    assert {t.reply.text for t in walk.turns} == set(MOVES)
+
+
+async def test_an_expert_that_lost_track_plans_from_what_is_left() -> None:
+    task = make_task(level="GoToLocal")
+    chaos = random.Random(3)
+    request = await (walk := task.environment("student")).reset(task.cases("train")[0])
+    for _ in range(15):
+        step = await walk.step(Reply(message=Message(role="assistant", content=chaos.choice(ACTIONS)), model="m"))
+        if step.request is None:
+            return
+        request = step.request
+    assert (await Expert().generate(request, Sampling())).text in ACTIONS
+
+
+def test_splits_never_share_a_seed() -> None:
+    with pytest.raises(ConfigError, match="train and test share 10 seeds, the first is 90"):
+        build(BabyAIConfig, {"seeds": {"train": [0, 100], "test": [90, 200]}}, "prentice.toml: [task]")
+    task = make_task(seeds={"train": [0, 5], "val": [5, 7], "test": [9, 9]})
+    assert [len(task.cases(split)) for split in ("train", "val", "test")] == [5, 2, 0]
+    assert _ids(task) == sorted(set(_ids(task)))
+
+
+def _ids(task: BabyAI) -> Sequence[str]:
+    return [case.id for split in ("train", "val") for case in task.cases(split)]  # type: ignore[arg-type]
+
+
+def test_another_prompt_or_level_is_another_task() -> None:
+    one = make_task().fingerprint()
+    assert make_task(clumsiness=0.1).fingerprint() == one, "who plays does not change the task"
+    assert len({one, make_task(history=9).fingerprint(), make_task(level="GoToLocal").fingerprint()}) == 3
+
+
+def test_a_level_that_talks_while_it_is_made_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(30):
+        World("GoToLocal", seed, 20)
+        World("PutNextLocal", seed, 20)
+    assert capsys.readouterr().out == ""
