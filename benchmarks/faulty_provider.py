@@ -90,7 +90,7 @@ class FaultyServer(ThreadingHTTPServer):
         self.date = ""
         """What its clock says; empty: the truth."""
         self.connections = self.billed = 0
-        self.over = threading.Event()
+        self.asked, self.over = threading.Event(), threading.Event()
         self.lock = threading.Lock()
 
     @property
@@ -108,6 +108,7 @@ class FaultyServer(ThreadingHTTPServer):
         with self.lock:
             self.bodies.append(body)
             self.times.append(time.monotonic())
+            self.asked.set()
             if self.tricks:
                 trick = self.tricks.pop(0)
             else:

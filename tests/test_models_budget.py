@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from faulty_provider import FAULTS, HALF, ONE_CALL_USD, FaultyServer, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faulty_provider import FAULTS, HALF, ONE_CALL_USD, FaultyServer, serving
 from prentice.errors import ModelError, PrenticeError
 from prentice.models.budget import Budget, BudgetSpentError, paid_from, spent_in
 from prentice.models.remote import RemoteModel

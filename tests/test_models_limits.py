@@ -6,10 +6,10 @@ import asyncio
 import time
 
 import pytest
-from faulty_provider import FaultyServer, serving
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faulty_provider import FaultyServer, serving
 from prentice.config import build
 from prentice.errors import ConfigError
 from prentice.models.limits import Gate, Pace, ProviderConfig, settings_for, shared_gate
@@ -113,8 +113,7 @@ async def test_one_429_slows_down_all_calls_to_that_server() -> None:
         server.tricks = [{"status": 429, "headers": {"retry-after-ms": "700"}, "text": "{}"}]
         model = server.model()
         first = asyncio.create_task(model.generate(ASK, Sampling()))
-        while not server.bodies:
-            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(server.asked.wait, 10)
         await asyncio.sleep(0.1)
         others = [asyncio.create_task(model.generate(ASK, Sampling())) for _ in range(3)]
         replies = [await first, *[await other for other in others]]

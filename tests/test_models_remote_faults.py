@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from faulty_provider import GOOD, ONE_CALL_USD, FaultyServer, serving
 
+from faulty_provider import GOOD, GOOD_BY_PATH, ONE_CALL_USD, FaultyServer, serving
 from prentice.errors import ModelError
-from prentice.models.capabilities import HONOURED
 from prentice.models.limits import ProviderConfig
 from prentice.models.remote import RemoteModel
 from prentice.records import Message, Request, Sampling, Tool, ToolCall
@@ -84,10 +83,11 @@ async def test_500_is_tried_again_as_often_as_allowed_and_then_says_so(server: F
         {"text": "<html>a login page</html>", "type": "text/html"},
         {"text": '{"a": 1}'},
         {"reply": GOOD | {"choices": []}},
+        {"reply": GOOD | {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": {"a": 1}}}]}},
         {"text": json.dumps(GOOD)[:60]},
         {"text": json.dumps(GOOD)[:60], "length": 500},
     ],
-    ids=["garbage", "a page", "other json", "no message", "half the json", "half the bytes"],
+    ids=["garbage", "a page", "other json", "no message", "no text", "half the json", "half the bytes"],
 )
 async def test_an_unreadable_reply_is_tried_again_and_priced(server: FaultyServer, trick: dict[str, Any]) -> None:
     server.tricks = [trick]
@@ -161,27 +161,6 @@ async def test_a_cut_reply_where_json_was_asked_for_says_what_to_raise(server: F
         await server.model().generate(ASK.model_copy(update={"response_schema": {"type": "object"}}), Sampling())
 
 
-def _texts(value: Any) -> str:
-    return json.dumps(value).lower().replace("_", "")
-
-
-@pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini", "vllm"])
-async def test_what_the_table_calls_honoured_reaches_the_request(server: FaultyServer, provider: str) -> None:
-    parts = HONOURED[provider]
-    server.tricks = [{}] if provider in ("anthropic", "gemini") else [_wrapped("yes")]
-    model = server.model(spec=f"{provider}:tiny#{','.join(sorted(parts))}")
-    tools = (Tool(name="look_up", parameters={"type": "object", "properties": {}}),)
-    request = ASK.model_copy(update={"choices": ("yes", "no"), "tools": tools})
-    reply = await model.generate(request, Sampling(seed=4711, max_tokens=321, temperature=0.25))
-    assert reply.text == "yes"
-    sent = _texts(server.bodies[0])
-    assert '"enum": ["yes", "no"]' in sent
-    assert "lookup" in sent
-    assert ("4711" in sent) == ("seed" in parts)
-    assert "321" in sent
-    assert "0.25" in sent
-
-
 async def test_log_probabilities_and_tool_calls_come_back(server: FaultyServer) -> None:
     function = {"name": "look_up", "arguments": '{"city": "Paris"}'}
     message = {
@@ -226,17 +205,57 @@ async def test_fifty_calls_share_the_connections_of_one_client(server: FaultySer
     assert model.clients._kept == {}
 
 
+async def test_a_reply_that_drips_is_given_up_on_in_time(server: FaultyServer) -> None:
+    # each byte comes in time, the whole never does
+    server.tricks = [{"drip": True}]
+    begun = time.monotonic()
+    with pytest.raises(ModelError, match=r"no reply within 0.5 s"):
+        await server.model(timeout_s=0.5, retries=0).generate(ASK, Sampling())
+    assert time.monotonic() - begun < 3
+
+
+async def test_a_reply_of_100_000_tokens_comes_whole(server: FaultyServer) -> None:
+    text = "word " * 100_000
+    message = {"role": "assistant", "content": text}
+    usage = {"prompt_tokens": 10, "completion_tokens": 100_000, "total_tokens": 100_010}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    server.tricks = [{"reply": GOOD | {"choices": [choice], "usage": usage}}]
+    model = server.model()
+    reply = await model.generate(ASK, Sampling(max_tokens=100_000))
+    # and it can be a part of the next request
+    history = (*ASK.messages, reply.message, Message(role="user", content="Go on."))
+    await model.generate(Request(function="f", messages=history), Sampling())
+    await model.close()
+    assert (reply.text, reply.usage.output_tokens, reply.attempts) == (text, 100_000, 1)
+    assert server.bodies[1]["messages"][1]["content"] == text
+
+
+SCRIPTS = "Ünïcödé ελληνικά русский עברית العربية हिन्दी ไทย 漢字 かな 한글 ትግርኛ 🧑‍🚀 \u202e\u0000 𝔘𐍈"
+
+
+@pytest.mark.parametrize("spec", ["openai:tiny#schema", "anthropic:tiny", "gemini:tiny", "ollama:tiny"])
+async def test_unicode_of_all_scripts_goes_out_and_comes_back_unchanged(server: FaultyServer, spec: str) -> None:
+    def echo(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        contents = body.get("contents")
+        said = contents[0]["parts"][0]["text"] if contents else body["messages"][-1]["content"]
+        reply = json.dumps(GOOD_BY_PATH.get(next((end for end in GOOD_BY_PATH if path.endswith(end)), ""), GOOD))
+        old = json.dumps(json.dumps({"answer": "yes"})) if path.rstrip("/").split("/")[-1] != "completions" else '"yes"'
+        whole: dict[str, Any] = json.loads(reply.replace(old, json.dumps(said)))
+        return whole
+
+    server.answer = echo
+    model = server.model(spec=spec, base_url=server.url + ("/v1" if "openai" in spec else ""))
+    reply = await model.generate(Request(function="f", messages=(Message(role="user", content=SCRIPTS),)), Sampling())
+    await model.close()
+    assert reply.text == SCRIPTS
+
+
 def test_one_model_works_across_event_loops_and_leaves_no_connection_open(server: FaultyServer) -> None:
     # an open connection would be a ResourceWarning, which is an error here
     model = server.model()
     for _ in range(3):
         assert asyncio.run(model.generate(ASK, Sampling())).text == "yes"
     assert server.connections == 3
-
-
-def _wrapped(answer: str) -> dict[str, Any]:
-    message = {"role": "assistant", "content": json.dumps({"answer": answer})}
-    return {"reply": GOOD | {"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}}
 
 
 def test_pauses_grow_and_differ() -> None:

@@ -199,6 +199,7 @@ class RemoteModel:
 
     async def _once(self, client: AnyLLM, sent: dict[str, Any]) -> ChatCompletion:
         from any_llm.exceptions import AnyLLMError
+        from pydantic import ValidationError
 
         limit_s = self.settings.timeout_s
         if self.clients.takes_timeout:
@@ -211,6 +212,10 @@ class RemoteModel:
             raise Fault(f"no reply within {limit_s:g} s", is_retryable=True, was_lost=True) from error
         except AnyLLMError as error:
             raise read_error(error, self.clients.key_variable, self.clients.keys()) from error
+        except ValidationError as error:
+            # any-llm lets it pass as it is
+            problem = f"the reply cannot be read: {error.error_count()} wrong fields"
+            raise Fault(problem, is_retryable=True, was_lost=True) from error
         if not completion.choices:
             raise Fault("the reply holds no message", is_retryable=True, was_lost=True)
         return completion
