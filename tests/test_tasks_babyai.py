@@ -246,6 +246,7 @@ def _ids(task: BabyAI) -> Sequence[str]:
 def test_another_prompt_or_level_is_another_task() -> None:
     one = make_task().fingerprint()
     assert make_task(clumsiness=0.1).fingerprint() == one, "who plays does not change the task"
+    assert make_task(seeds={"train": [0, 2000]}).fingerprint() == one, "with more cases, those played stay played"
     assert len({one, make_task(history=9).fingerprint(), make_task(level="GoToLocal").fingerprint()}) == 3
 
 
