@@ -24,7 +24,8 @@ async def play(
 ) -> Episode:
     """Play `case` to its end and return the episode; failures of policy and environment end it as data.
 
-    Raises: PrenticeError other than ModelError, JudgeError, MetricError: something the user has to fix before any episode makes sense.
+    Raises: PrenticeError other than ModelError, JudgeError and MetricError: something the user has to fix before any
+        episode makes sense.
     """
     started = utc_now()
     turns: list[Turn] = []

@@ -2,11 +2,35 @@
 
 from prentice.registry import Table
 from prentice.tasks.contract import Audience, Case, Environment, Spender, Step, Task, TaskConfig
+from prentice.tasks.judge import Judge, transcript
+from prentice.tasks.metered import Metered
+from prentice.tasks.prompts import Ask
+from prentice.tasks.tools import Done
 
 TASKS = Table(
     "task",
-    {"babyai": "prentice.tasks.babyai:BabyAI", "classify": "prentice.tasks.classify:Classify"},
+    {
+        "babyai": "prentice.tasks.babyai:BabyAI",
+        "classify": "prentice.tasks.classify:Classify",
+        "gymnasium": "prentice.tasks.gym:GymnasiumTask",
+        "python": "prentice.tasks.python:PythonTask",
+        "verifiers": "prentice.tasks.verifiers:VerifiersTask",
+    },
     group="prentice.tasks",
 )
 
-__all__ = ["TASKS", "Audience", "Case", "Environment", "Spender", "Step", "Task", "TaskConfig"]
+__all__ = [
+    "TASKS",
+    "Ask",
+    "Audience",
+    "Case",
+    "Done",
+    "Environment",
+    "Judge",
+    "Metered",
+    "Spender",
+    "Step",
+    "Task",
+    "TaskConfig",
+    "transcript",
+]

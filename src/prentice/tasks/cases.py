@@ -1,0 +1,90 @@
+"""Cases from a file: CSV with a header, or one JSON object a line.
+
+`id` and `split` (train, val, test) are asked for, `expected` is the answer key, all other columns are inputs.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import JsonValue, ValidationError
+
+from prentice.errors import DataError
+from prentice.records import Split
+from prentice.tasks.contract import Case
+from prentice.tasks.seeds import SPLITS
+
+ABOUT = "every case needs an id of its own and a split: train, val or test"
+
+
+def read_cases(path: Path) -> tuple[Case, ...]:
+    """The cases of a file that ends in .csv or .jsonl, in its order.
+
+    Raises: DataError naming file, line and value: an id is missing or occurs twice, a split is none of the three, a
+        line cannot be read, or there is no case.
+    """
+    read = {".csv": _csv_rows, ".jsonl": _json_rows}.get(path.suffix)
+    if read is None:
+        raise DataError(f"{path}: cases come as .csv or .jsonl")
+    cases: list[Case] = []
+    seen: dict[str, int] = {}
+    try:
+        for line, row in read(path):
+            case = _case(f"{path}:{line}", row)
+            if case.id in seen:
+                raise DataError(f"{path}:{line}: id {case.id!r} occurred in line {seen[case.id]} before", ABOUT)
+            seen[case.id] = line
+            cases.append(case)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}", "set [task] cases to a file of cases") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as {path.suffix[1:].upper()} in UTF-8: {error}") from error
+    if not cases:
+        raise DataError(f"{path}: no cases")
+    return tuple(cases)
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        for row in reader:
+            if None in row or None in row.values():
+                raise DataError(f"{path}:{reader.line_num}: the row has not as many columns as the header")
+            yield reader.line_num, row
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path}:{number}: not valid JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{path}:{number}: not a JSON object: {line.strip()[:80]}")
+            yield number, row
+
+
+def _case(where: str, row: Mapping[str, Any]) -> Case:
+    name = row.get("id")
+    if not isinstance(name, str | int) or isinstance(name, bool) or not str(name).strip():
+        raise DataError(f"{where}: the case has no id", ABOUT)
+    split = row.get("split")
+    if split not in SPLITS:
+        raise DataError(f"{where}: split {split!r} is not one of {', '.join(SPLITS)}", ABOUT)
+    inputs = {key: value for key, value in row.items() if key not in ("id", "split", "expected")}
+    try:
+        return Case(
+            id=str(name),
+            split=cast("Split", split),
+            inputs=inputs,
+            expected=cast("JsonValue", row.get("expected")),
+        )
+    except ValidationError as error:  # NaN, which Python's JSON reads, or half a surrogate pair
+        raise DataError(f"{where}: {error.errors()[0]['msg']}: {error.errors()[0]['input']!r}") from error
