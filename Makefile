@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check models bench-main clean
+.PHONY: help install demo test check models bench-main bench-environments clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -37,6 +37,9 @@ test: install models check ## lint, types, all tests
 
 bench-main: install models ## the measured claims → benchmarks/results/main.json (about an hour on two quiet cores)
 	$(BIN)/python benchmarks/main.py
+
+bench-environments: install models ## environments, rollouts, store, providers → benchmarks/results/environments.json (hours: it trains six students)
+	$(BIN)/python benchmarks/environments.py
 
 clean: ## remove what runs have made, keep the environment
 	rm -rf examples/*/.prentice .pytest_cache .mypy_cache .ruff_cache

@@ -30,6 +30,8 @@ from side_by_side import quiet_or_exit
 TOP = Path(__file__).parents[1]
 BABYAI = TOP / "examples" / "babyai"
 LEVELS = {"GoToObj": "goto_obj", "GoToLocal": "goto_local"}
+TURNS_OF = {"GoToObj": 1500, "GoToLocal": 3000}
+"""Turns that every student of a level learns from: the easier one takes fewer."""
 UNSEEN = "GoToDoor"
 """Nobody learnt it: its doors occur in no training episode."""
 WHOLE, TURNS, PLAIN = "whole_episodes", "turn_curated", "plain_distillation"
@@ -73,7 +75,7 @@ def babyai_rows() -> list[Row]:
 
 
 def _arm(level: str, overrides: Sequence[str]) -> Arm:
-    settings = [f"task.level={level}", *ALIKE, *overrides]
+    settings = [f"task.level={level}", f"curate.max_rows={TURNS_OF[level]}", *ALIKE, *overrides]
     print("\n== prentice run examples/babyai", *(f"--set {o!r}" for o in settings), flush=True)
     report = run(BABYAI, overrides=settings, progress=terminal_progress()).report
     project = Project(BABYAI, settings)

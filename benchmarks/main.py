@@ -178,15 +178,19 @@ def _write(outcomes: Mapping[str, Outcome], timed: Sequence[Row]) -> None:
     rows.append(_row("train_seconds_3000_rows", PER_ROWS / rate, unit="s", n=visits, note=note))
     report = outcomes["student"].report
     RESULTS.mkdir(parents=True, exist_ok=True)
-    memory = psutil.virtual_memory().total / 2**30
-    cpu = f"{platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GiB"
-    machine = f"{cpu}; commit {_commit()}; {datetime.now(UTC):%Y-%m-%d}"
-    write_atomic(RESULTS / "main.json", json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    write_atomic(RESULTS / "main.json", json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
     console = Console(width=110)
     console.print(terminal_table(report))
     for row in rows:
         ratio = "" if row["ratio"] is None else f"  ({row['ratio']:.2f} times the rival's)"
         console.print(f"{row['name']}: {row['ours']:.4g} {row['unit']}{ratio}", highlight=False)
+
+
+def machine() -> str:
+    """Where, on which commit and when something was measured, in words."""
+    memory = psutil.virtual_memory().total / 2**30
+    cpu = f"{platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GiB"
+    return f"{cpu}; commit {_commit()}; {datetime.now(UTC):%Y-%m-%d}"
 
 
 def _commit() -> str:
