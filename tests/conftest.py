@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from postgres import Postgres, running
 from prentice.errors import PrenticeError
 from prentice.models.catalogue import resolve_gguf
 
@@ -48,3 +49,19 @@ def data() -> Path:
     if "PRENTICE_DATA" not in os.environ:
         pytest.skip("PRENTICE_DATA is not set: it names the folder with the real data")
     return Path(os.environ["PRENTICE_DATA"])
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real Postgres."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
+    """Where a new store can be made: a file, then a database of a real Postgres."""
+    if request.param == "sqlite":
+        return tmp_path / "store.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.fresh()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import event
+from sqlalchemy import Insert, event, func, select
 from sqlalchemy.engine import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
@@ -21,7 +22,11 @@ from prentice.records.migrations import STEPS, migrate, schema_version
 
 BUSY_S = 60.0
 """How long a writer waits for another one before it gives up."""
+CACHE_KB = 65_536
+"""Of SQLite's pages in memory, for each connection."""
 _WRITES = "prentice_writes"
+_TEXTS_LOCK = 7_077_391_002
+"""Key of the Postgres advisory lock on shared texts."""
 _KEPT = "what was stored is kept"
 _DAMAGED = "put back a copy of the store, or name a new file and run again"
 
@@ -60,12 +65,36 @@ def store_errors(place: str) -> Iterator[None]:
         raise _explain(place, error) from error
 
 
+def hold_texts(connection: Connection, purpose: Literal["use", "delete"]) -> None:
+    """Until the transaction ends, see that no text is removed as unused while another writer begins to use it.
+
+    Many may use at once. In SQLite a writer is alone anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        lock = func.pg_advisory_xact_lock_shared if purpose == "use" else func.pg_advisory_xact_lock
+        connection.execute(select(lock(_TEXTS_LOCK)))
+
+
+def insert_all(connection: Connection, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, each with every column of the table."""
+    if not rows:
+        return
+    if connection.dialect.name != "sqlite":
+        connection.execute(statement, rows)
+        return
+    # a row costs SQLAlchemy twice what it costs SQLite, which takes our values as they are
+    values = list(map(itemgetter(*statement.table.c.keys()), rows))
+    connection.exec_driver_sql(str(statement.compile(dialect=connection.dialect)), values)
+
+
 def _resolve(location: str | Path) -> tuple[URL, str]:
     if isinstance(location, str) and "://" in location:
         try:
             url = make_url(location)
         except ArgumentError as error:
             raise StoreError(f"store {location.partition('://')[0]}://…: not a database URL") from error
+        if url.drivername in ("postgres", "postgresql"):
+            url = url.set(drivername="postgresql+psycopg")
         backend = url.get_backend_name()
         if backend not in ("sqlite", "postgresql"):
             raise StoreError(f"store {backend}://…: only sqlite and postgresql are known", "or name a file")
@@ -98,7 +127,8 @@ def _engine(url: URL, place: str) -> Engine:
     except NoSuchModuleError as error:
         raise StoreError(f"store {place}: {error}", "name a file, or a postgresql:// URL") from error
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"store {place} needs {error.name!r}", f"pip install {error.name}") from error
+        install = 'pip install "prentice[postgres]"' if error.name == "psycopg" else f"pip install {error.name}"
+        raise MissingExtraError(f"store {place} needs {error.name!r}, which is not installed", install) from error
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
     return engine
@@ -107,7 +137,9 @@ def _engine(url: URL, place: str) -> Engine:
 def _set_up(connection: Any, _: object) -> None:
     connection.isolation_level = None  # Python's driver would begin transactions late, without the write lock
     # NORMAL: in WAL mode a killed process loses nothing; only a power cut may undo the very last commits
-    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
+    # a log of 4 000 pages: a page that many transactions touch is written back once, not every time
+    settings = ("synchronous=NORMAL", "foreign_keys=ON", f"cache_size=-{CACHE_KB}", "wal_autocheckpoint=4000")
+    for pragma in settings:
         connection.execute(f"PRAGMA {pragma}").close()
 
 

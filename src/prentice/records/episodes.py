@@ -60,12 +60,6 @@ class Episode(Record):
         """The last value given to the episode-level metric `name`, or None."""
         return next((m.value for m in reversed(self.metrics) if m.name == name and m.turn is None), None)
 
-    def content_hash(self) -> str:
-        """Hash of what was said, without ids, times and costs: equal for two equal conversations."""
-        return digest(
-            [[t.request.model_dump(mode="json"), t.reply.message.model_dump(mode="json")] for t in self.turns]
-        )
-
     def total(self, field: Literal["latency_s", "processing_s", "cost_usd"]) -> float | None:
         """Sum of one cost over the turns; None as soon as one turn does not know it."""
         values = [getattr(t.reply, field) for t in self.turns]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import tempfile
 import zlib
@@ -79,7 +80,9 @@ def _line(episode: Episode) -> bytes:
     if offset % timedelta(minutes=1):  # JSON's offsets have no seconds: the same moment in UTC loses nothing
         episode = episode.model_copy(update={"started_at": episode.started_at.astimezone(UTC)})
     try:
-        episode.content_hash()  # refuses NaN, which would be written as null
+        for request in (turn.request for turn in episode.turns):
+            free = [request.inputs, request.response_schema, [tool.parameters for tool in request.tools]]
+            json.dumps(free, allow_nan=False)  # refuses NaN, which would be written as null
         return episode.model_dump_json().encode() + b"\n"
     except ValueError as error:
         raise DataError(f"episode {episode.id!r} (case {episode.case!r}) cannot be written as JSON: {error}") from error

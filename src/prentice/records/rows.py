@@ -1,47 +1,64 @@
-"""Episodes as rows of the store's tables, and back: nothing is lost, and equal texts are found by one hash."""
+"""Episodes as rows of the store's tables, and back: nothing is lost, and no message is written twice."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
 
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
 from prentice.records.chats import Message, Reply, Request, TokenLogprob, Tool, Usage
 from prentice.records.episodes import Episode, Failure, Metric, Turn
+from prentice.records.history import Said, shown_messages
+from prentice.records.schema import ID_LENGTH
 
 Row = dict[str, Any]
 Read = Mapping[Any, Any]
 """A row as SQLAlchemy gives it, by column name."""
+LONG = 512
+"""Messages of so many characters of JSON are shared between episodes; for shorter ones looking them up costs more."""
 _TOOLS = TypeAdapter(tuple[Tool, ...])
+_PARTS = ("tools", "choices", "response_schema")
+_HASHED = ("function", "inputs", "said", "shown", *_PARTS)
+_USAGE = ("input_tokens", "cached_tokens", "output_tokens")
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
 class EpisodeRows:
-    """One episode as rows; `messages` and `parts` map a hash to its text."""
+    """One episode as rows, but for the number that the database gives it; `texts` maps a hash to its text."""
 
     episode: Row
     turns: list[Row] = field(default_factory=list)
     metrics: list[Row] = field(default_factory=list)
-    messages: dict[str, str] = field(default_factory=dict)
-    parts: dict[str, str] = field(default_factory=dict)
+    tags: list[Row] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
 
-
-@dataclass(slots=True)
-class Texts:
-    """Messages and parts of requests that were read, by hash."""
-
-    messages: dict[str, Message] = field(default_factory=dict)
-    parts: dict[str, Any] = field(default_factory=dict)
+    @property
+    def size(self) -> int:
+        """About how many characters of text it holds."""
+        return sum(len(turn["said"]) + len(turn["inputs"]) for turn in self.turns) + sum(map(len, self.texts.values()))
 
 
 def text_hash(text: str) -> str:
     """Hash of a text's bytes, not of its meaning: the order of a schema's keys is part of a prompt."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def microseconds(moment: datetime) -> int:
+    """Whole microseconds since 1970, exactly."""
+    return (moment - _1970) // timedelta(microseconds=1)
+
+
+def tag_key(name: str, value: str) -> str:
+    """What a tag is found by: its name and value as JSON, or their hash where that is long."""
+    text = to_json([name, value]).decode()
+    return text if len(text) <= 200 else text_hash(text)
 
 
 def to_rows(episode: Episode) -> EpisodeRows:
@@ -50,25 +67,42 @@ def to_rows(episode: Episode) -> EpisodeRows:
     Raises: ValueError if it holds what no database can keep: NaN in its inputs, half a surrogate pair, a huge integer.
     """
     rows = EpisodeRows(_episode_row(episode))
+    said, parts = Said(_message_key), _Parts(rows.texts)
     for position, turn in enumerate(episode.turns):
-        rows.turns.append({"episode_id": episode.id, "position": position, **_turn_row(turn, rows)})
-    for position, metric in enumerate(episode.metrics):
-        rows.metrics.append({"episode_id": episode.id, "position": position, **_metric_row(metric)})
-    for row in (rows.episode, *rows.turns, *rows.metrics):
-        _check_storable(row)
+        rows.turns.append({"position": position, **_turn_row(turn, said, parts)})
+    rows.metrics = [{"position": position, **_metric_row(metric)} for position, metric in enumerate(episode.metrics)]
+    rows.tags = [{"tag": tag_key(name, value)} for name, value in episode.tags.items()]
+    rows.episode["content_hash"] = content_hash(rows.turns)
+    for row, texts, integers in (
+        (rows.episode, ("id", "run", "task", "case_id", "policy", "failure_message"), ("attempt",)),
+        *((turn, ("function", "model", "finish_reason"), (*_USAGE, "attempts")) for turn in rows.turns),
+        *((metric, ("name", "text"), ("turn",)) for metric in rows.metrics),
+    ):
+        _check_storable(row, texts, integers)
     return rows
 
 
-def _check_storable(row: Row) -> None:
-    for name, value in row.items():
-        if isinstance(value, str):
-            value.encode()  # a driver would refuse half a surrogate pair without saying whose it is
-        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise ValueError(f"{name} = {value} does not fit 64 bits")
+def content_hash(turns: Iterable[Read]) -> str:
+    """Hash of what was asked and replied, without ids, times and costs: equal for two equal conversations."""
+    # a row is written as JSON: no text of one column can look like the border to the next
+    return text_hash(to_json([[turn[name] for name in _HASHED] for turn in turns]).decode())
+
+
+def _check_storable(row: Row, texts: Iterable[str], integers: Iterable[str]) -> None:
+    """Check what a driver would refuse without saying whose it is; JSON was checked when it was written."""
+    for name in texts:
+        if (text := row[name]) is not None and not text.isascii():
+            text.encode()
+    for name in integers:
+        if (number := row[name]) is not None and not -(2**63) <= number < 2**63:
+            raise ValueError(f"{name} = {number} does not fit 64 bits")
 
 
 def _episode_row(episode: Episode) -> Row:
     failure = episode.failure
+    for name in ("id", "run", "case"):
+        if len(getattr(episode, name).encode()) > ID_LENGTH:
+            raise ValueError(f"{name} is longer than {ID_LENGTH:,} bytes")
     return {
         "id": episode.id,
         "version": episode.version,
@@ -81,29 +115,58 @@ def _episode_row(episode: Episode) -> Row:
         "failure_where": failure and failure.where,
         "failure_message": failure and failure.message,
         "started_at": episode.started_at.isoformat(),
+        "started_us": microseconds(episode.started_at),
         "tags": to_json(episode.tags).decode(),
-        "content_hash": episode.content_hash(),
     }
 
 
-def _keep(texts: dict[str, str], text: str) -> str:
-    name = text_hash(text)
-    texts[name] = text
-    return name
+class _Parts:
+    """The parts of requests that hardly change from turn to turn, written as JSON only where they did change."""
+
+    def __init__(self, texts: dict[str, str]) -> None:
+        self._texts = texts
+        self._last: dict[str, tuple[Any, str | None]] = dict.fromkeys(_PARTS, (None, None))
+
+    def keep(self, text: str) -> str:
+        name = text_hash(text)
+        self._texts[name] = text
+        return name
+
+    def row(self, request: Request) -> Row:
+        return {
+            "tools": self._hash("tools", request.tools or None),
+            "choices": self._hash("choices", request.choices or None),
+            "response_schema": self._hash("response_schema", request.response_schema),
+        }
+
+    def _hash(self, name: str, part: Any) -> str | None:
+        if part is None:
+            return None
+        known, hashed = self._last[name]
+        # equal is not enough for a schema: the order of its keys is part of the prompt
+        if hashed is None or known is not part:
+            text = _TOOLS.dump_json(part).decode() if name == "tools" else to_json(part).decode()
+            hashed = self.keep(_finite(text))
+            self._last[name] = (part, hashed)
+        return hashed
 
 
-def _turn_row(turn: Turn, rows: EpisodeRows) -> Row:
+def _message_key(message: Message) -> Hashable:
+    # a message's own hash takes ten times as long
+    return message.role, message.content, message.tool_calls, message.tool_call_id
+
+
+def _turn_row(turn: Turn, said: Said[Message], parts: _Parts) -> Row:
     request, reply = turn.request, turn.reply
-    messages = [_keep(rows.messages, message.model_dump_json()) for message in request.messages]
-    schema = request.response_schema
+    new, shown = said.add(request.messages, reply.message)
+    bodies = [message.model_dump_json(exclude_defaults=True) for message in new]
+    entries = [body if len(body) < LONG else f'"{parts.keep(body)}"' for body in bodies]
     return {
         "function": request.function,
-        "inputs": to_json(request.inputs).decode(),
-        "messages": to_json(messages).decode(),
-        "tools": _keep(rows.parts, _TOOLS.dump_json(request.tools).decode()) if request.tools else None,
-        "choices": _keep(rows.parts, to_json(request.choices).decode()) if request.choices else None,
-        "response_schema": None if schema is None else _keep(rows.parts, to_json(schema).decode()),
-        "reply": _keep(rows.messages, reply.message.model_dump_json()),
+        "inputs": _finite(to_json(request.inputs).decode()),
+        "said": f"[{','.join(entries)}]",
+        "shown": to_json(shown).decode(),
+        **parts.row(request),
         "model": reply.model,
         "finish_reason": reply.finish_reason,
         "input_tokens": reply.usage.input_tokens,
@@ -115,6 +178,17 @@ def _turn_row(turn: Turn, rows: EpisodeRows) -> Row:
         "attempts": reply.attempts,
         "token_logprobs": to_json([(t.token, t.logprob) for t in reply.token_logprobs]).decode(),
     }
+
+
+def _finite(text: str) -> str:
+    """JSON text, unless it holds a number that JSON has no word for."""
+
+    def refuse(word: str) -> NoReturn:
+        raise ValueError(f"{word} is not JSON compliant")
+
+    if "NaN" in text or "Infinity" in text:
+        json.loads(text, parse_constant=refuse)
+    return text
 
 
 def _metric_row(metric: Metric) -> Row:
@@ -129,39 +203,53 @@ def _metric_row(metric: Metric) -> Row:
     }
 
 
-def message_hashes(turn: Read) -> list[str]:
-    """Hashes of all messages of a turn's row, the reply's last."""
-    return [*from_json(turn["messages"]), turn["reply"]]
+def shared_texts(turn: Read) -> list[str]:
+    """Hashes of the texts that a turn's row names."""
+    named = [name for key in _PARTS if (name := turn[key]) is not None]
+    return named + [entry for entry in from_json(turn["said"]) if isinstance(entry, str)]
 
 
-def part_hashes(turn: Read) -> list[str]:
-    """Hashes of the constant parts of a turn's request."""
-    return [name for key in ("tools", "choices", "response_schema") if (name := turn[key]) is not None]
+class Texts:
+    """Shared texts that were read, by hash; each is checked and parsed once."""
 
+    def __init__(self) -> None:
+        self._messages: dict[str, Message] = {}
+        self._parts: dict[str, Any] = {}
+        self.bodies: dict[str, str] = {}
 
-def read_message(name: str, body: str) -> Message:
-    """Read a stored message.
+    def message(self, name: str) -> Message:
+        """The message of this hash.
 
-    Raises: ValueError if it is not the one that was stored under this hash.
-    """
-    return Message.model_validate_json(_checked(name, body))
+        Raises: ValueError or KeyError if it is not what was stored.
+        """
+        if name not in self._messages:
+            self._messages[name] = Message.model_validate_json(self._body(name))
+        return self._messages[name]
 
+    def part(self, name: str | None, default: Any = ()) -> Any:
+        """A part of a request: tuple of Tool, tuple of str (choices) or dict (response schema).
 
-def read_part(name: str, body: str) -> Any:
-    """Read a stored part of a request: tuple of Tool, tuple of str (choices) or dict (response schema).
+        Raises: ValueError or KeyError if it is not what was stored.
+        """
+        if name is None:
+            return default
+        if name not in self._parts:
+            part = from_json(self._body(name))
+            if isinstance(part, list):
+                part = tuple(part) if isinstance(part[0], str) else _TOOLS.validate_python(part)
+            self._parts[name] = part
+        return self._parts[name]
 
-    Raises: ValueError if it is not the one that was stored under this hash.
-    """
-    part = from_json(_checked(name, body))
-    if not isinstance(part, list):
-        return part
-    return tuple(part) if isinstance(part[0], str) else _TOOLS.validate_python(part)
+    def clear(self) -> None:
+        """Forget all."""
+        for known in (self.bodies, self._messages, self._parts):
+            known.clear()
 
-
-def _checked(name: str, body: str) -> str:
-    if text_hash(body) != name:
-        raise ValueError(f"text {name} is not the one that was stored")
-    return body
+    def _body(self, name: str) -> str:
+        body = self.bodies[name]
+        if text_hash(body) != name:
+            raise ValueError(f"text {name} is not the one that was stored")
+        return body
 
 
 def from_rows(row: Read, turns: Sequence[Read], metrics: Sequence[Read], texts: Texts) -> Episode:
@@ -172,6 +260,9 @@ def from_rows(row: Read, turns: Sequence[Read], metrics: Sequence[Read], texts: 
     where = row["failure_where"]
     if [t["position"] for t in turns] != list(range(len(turns))):
         raise ValueError("a turn is missing")
+    if content_hash(turns) != row["content_hash"]:
+        raise ValueError(f"episode {row['id']!r} does not say what was stored")
+    said: list[Message] = []
     return Episode(
         version=row["version"],
         id=row["id"],
@@ -181,7 +272,7 @@ def from_rows(row: Read, turns: Sequence[Read], metrics: Sequence[Read], texts: 
         split=row["split"],
         attempt=row["attempt"],
         policy=row["policy"],
-        turns=tuple(_turn(turn, texts) for turn in turns),
+        turns=tuple(_turn(turn, said, texts) for turn in turns),
         metrics=tuple(_metric(metric) for metric in metrics),
         failure=None if where is None else Failure(where=where, message=row["failure_message"]),
         started_at=datetime.fromisoformat(row["started_at"]),
@@ -189,22 +280,23 @@ def from_rows(row: Read, turns: Sequence[Read], metrics: Sequence[Read], texts: 
     )
 
 
-def _turn(row: Read, texts: Texts) -> Turn:
-    *asked, answered = (texts.messages[name] for name in message_hashes(row))
-    tools, choices, schema = row["tools"], row["choices"], row["response_schema"]
+def _turn(row: Read, said: list[Message], texts: Texts) -> Turn:
+    """One turn; what is new in it joins `said`."""
+    for entry in from_json(row["said"]):
+        said.append(texts.message(entry) if isinstance(entry, str) else Message.model_validate(entry))
     request = Request(
         function=row["function"],
         inputs=from_json(row["inputs"]),
-        messages=tuple(asked),
-        tools=() if tools is None else texts.parts[tools],
-        choices=() if choices is None else texts.parts[choices],
-        response_schema=None if schema is None else texts.parts[schema],
+        messages=shown_messages(said, from_json(row["shown"])),
+        tools=texts.part(row["tools"]),
+        choices=texts.part(row["choices"]),
+        response_schema=texts.part(row["response_schema"], None),
     )
     reply = Reply(
-        message=answered,
+        message=said[-1],
         model=row["model"],
         finish_reason=row["finish_reason"],
-        usage=Usage(**{key: row[key] for key in ("input_tokens", "cached_tokens", "output_tokens")}),
+        usage=Usage(**{key: row[key] for key in _USAGE}),
         latency_s=row["latency_s"],
         processing_s=row["processing_s"],
         cost_usd=row["cost_usd"],

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, delete, func, select, tuple_
+from sqlalchemy import Select, Table, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from prentice.errors import DataError
-from prentice.records.database import damaged, open_database, store_errors
-from prentice.records.episodes import Episode, Split
-from prentice.records.rows import (
-    EpisodeRows,
-    Texts,
-    from_rows,
-    message_hashes,
-    part_hashes,
-    read_message,
-    read_part,
-    to_rows,
-)
-from prentice.records.schema import EPISODES, MESSAGES, METRICS, PARTS, TURNS
+from prentice.records.database import damaged, hold_texts, insert_all, open_database, store_errors
+from prentice.records.episodes import Episode
+from prentice.records.filters import Filter
+from prentice.records.rows import EpisodeRows, Row, Texts, from_rows, shared_texts, to_rows
+from prentice.records.schema import EPISODES, METRICS, TAGS, TEXTS, TURNS, USES
+from prentice.records.summaries import Summary, summaries
 
 BATCH = 256
 """Episodes per transaction when writing, per query when reading."""
-_REMEMBERED = 50_000
-"""Texts kept in memory, so that a text that repeats is neither sent nor parsed again."""
+_BATCH_SIZE = 8_000_000
+"""Characters of text per transaction: a batch of long replies is written in several."""
+_REMEMBERED = 20_000
+"""Shared texts kept in memory while reading, so that one that repeats is not read and parsed again."""
 _VARIABLES = 10_000
 """Values in one query; SQLite takes 32 766."""
+_IN_ORDER = (EPISODES.c.run, EPISODES.c.case_id, EPISODES.c.attempt, EPISODES.c.id)
+ALL = Filter()
 
 
 class Store:
@@ -42,7 +39,6 @@ class Store:
         self._reading = reading
         self._writing = writing
         self._lock = threading.Lock()  # SQLite's own waiting is polling; threads of one process can queue instead
-        self._stored_texts: set[str] = set()
         self.place = place
         """The file or URL, as errors name it."""
 
@@ -74,37 +70,27 @@ class Store:
         Returns: how many were new.
         Raises: DataError naming an episode that cannot be stored; StoreError if the database refuses (a full disk).
         """
-        added, rest = 0, iter(episodes)
-        while batch := list(islice(rest, BATCH)):
-            rows = {episode.id: _to_rows(episode) for episode in reversed(batch)}  # of two equal ids the first stays
-            with store_errors(self.place), self._lock:
-                added += self._insert(list(rows.values()))
-        return added
+        return sum(self._insert(batch) for batch in _batches(episodes))
 
-    def episodes(
-        self,
-        *,
-        run: str | None = None,
-        task: str | None = None,
-        split: Split | None = None,
-        policy: str | None = None,
-    ) -> Iterator[Episode]:
-        """Stream episodes by run, case and attempt; None does not filter. Nothing is locked between two of them.
+    def episodes(self, where: Filter = ALL, *, run: str | None = None) -> Iterator[Episode]:
+        """Stream episodes by run, case and attempt. Which ones is settled at the first; nothing is locked between two.
 
+        Args:
+            run: short for a filter by run alone.
         Raises: StoreError if the database is damaged.
         """
-        where, texts = _conditions(run, task, split, policy), Texts()
-        order = (EPISODES.c.run, EPISODES.c.case_id, EPISODES.c.attempt, EPISODES.c.id)
-        query = select(EPISODES).where(*where).order_by(*order).limit(BATCH)
-        page = query
-        while True:
+        texts, numbers = Texts(), self._numbers(select(EPISODES.c.number).where(*_conditions(where, run)))
+        for start in range(0, len(numbers), BATCH):
+            some = select(EPISODES).where(EPISODES.c.number.in_(numbers[start : start + BATCH].tolist()))
             with store_errors(self.place), self._reading.connect() as connection:
-                rows = connection.execute(page).mappings().all()
+                rows = connection.execute(some.order_by(*_IN_ORDER)).mappings().all()
                 read = self._assemble(connection, rows, texts)
             yield from read
-            if len(rows) < BATCH:
-                return
-            page = query.where(tuple_(*order) > tuple_(*(rows[-1][column.name] for column in order)))
+
+    def summaries(self, where: Filter = ALL, *, limit: int = 20) -> list[Summary]:
+        """The episodes stored last, newest first, without what was said."""
+        with store_errors(self.place), self._reading.connect() as connection:
+            return summaries(connection, where.conditions(), limit)
 
     def attempts(self, run: str) -> set[tuple[str, int]]:
         """The attempts of `run` that are stored, as (case, attempt): what a resumed run need not play."""
@@ -112,29 +98,26 @@ class Store:
         with store_errors(self.place), self._reading.connect() as connection:
             return {(case, attempt) for case, attempt in connection.execute(query)}
 
-    def count(
-        self,
-        *,
-        run: str | None = None,
-        task: str | None = None,
-        split: Split | None = None,
-        policy: str | None = None,
-    ) -> int:
-        """Number of stored episodes; None does not filter."""
-        query = select(func.count()).select_from(EPISODES).where(*_conditions(run, task, split, policy))
+    def count(self, where: Filter = ALL, *, run: str | None = None) -> int:
+        """Number of stored episodes."""
+        query = select(func.count()).select_from(EPISODES).where(*_conditions(where, run))
         with store_errors(self.place), self._reading.connect() as connection:
             return connection.execute(query).scalar_one()
+
+    def delete(self, where: Filter) -> int:
+        """Remove episodes, and the shared texts that no other episode uses; killed half way, it has removed some whole.
+
+        Returns: how many there were.
+        """
+        numbers = self._numbers(select(EPISODES.c.number).where(*where.conditions()))
+        return sum(self._delete(numbers[start : start + BATCH].tolist()) for start in range(0, len(numbers), BATCH))
 
     def forget_failed_calls(self, run: str) -> int:
         """Remove the run's episodes that a failed call of the policy ended, so that they can be played again.
 
         Returns: how many there were. Episodes that the environment ended stay: they are results.
         """
-        failed = select(EPISODES.c.id).where(EPISODES.c.run == run, EPISODES.c.failure_where == "model")
-        with store_errors(self.place), self._lock, self._writing.begin() as connection:
-            for table in (TURNS, METRICS):
-                connection.execute(delete(table).where(table.c.episode_id.in_(failed)))
-            return connection.execute(delete(EPISODES).where(EPISODES.c.id.in_(failed))).rowcount
+        return self.delete(Filter(run=run, failure="model"))
 
     def runs(self) -> dict[str, int]:
         """Every run with its number of episodes, by name."""
@@ -142,78 +125,118 @@ class Store:
         with store_errors(self.place), self._reading.connect() as connection:
             return {row.run: row.number for row in connection.execute(query)}
 
-    def _insert(self, batch: list[EpisodeRows]) -> int:
-        with self._writing.begin() as connection:
-            insert = self._insert_new(EPISODES).returning(EPISODES.c.id)
-            new = set(connection.execute(insert, [rows.episode for rows in batch]).scalars())
-            fresh = [rows for rows in batch if rows.episode["id"] in new]
-            named = self._insert_texts(connection, MESSAGES, [rows.messages for rows in fresh])
-            named |= self._insert_texts(connection, PARTS, [rows.parts for rows in fresh])
-            if turns := [turn for rows in fresh for turn in rows.turns]:
-                connection.execute(TURNS.insert(), turns)
-            if metrics := [metric for rows in fresh for metric in rows.metrics]:
-                connection.execute(METRICS.insert(), metrics)
-        if len(self._stored_texts) > _REMEMBERED:
-            self._stored_texts.clear()
-        self._stored_texts |= named  # only now: a transaction rolled back has stored none of them
-        return len(fresh)
+    def _numbers(self, query: Select[int]) -> array[int]:
+        """The answer to a query for numbers of episodes, by run, case and attempt: 8 bytes an episode."""
+        with store_errors(self.place), self._reading.connect() as connection:
+            rows = connection.execution_options(yield_per=_VARIABLES).execute(query.order_by(*_IN_ORDER))
+            return array("q", rows.scalars())
 
-    def _insert_texts(self, connection: Connection, table: Table, texts: list[dict[str, str]]) -> set[str]:
-        bodies = {name: body for each in texts for name, body in each.items() if name not in self._stored_texts}
-        if bodies:
-            # sorted: two writers that insert the same rows in another order would wait for each other for ever
-            rows = [{"hash": name, "body": bodies[name]} for name in sorted(bodies)]
-            connection.execute(self._insert_new(table), rows)
-        return set(bodies)
+    def _insert(self, batch: list[EpisodeRows]) -> int:
+        distinct = _distinct(batch)
+        if self._writing.dialect.name == "postgresql":
+            # two writers that insert the same rows in another order would wait for each other for ever
+            distinct = dict(sorted(distinct.items()))
+        with store_errors(self.place), self._lock, self._writing.begin() as connection:
+            hold_texts(connection, "use")
+            insert = self._insert_new(EPISODES).returning(EPISODES.c.id, EPISODES.c.number)
+            numbers = {row.id: row.number for row in connection.execute(insert, [r.episode for r in distinct.values()])}
+            fresh = [(numbers[id_], rows) for id_, rows in distinct.items() if id_ in numbers]
+            texts = {name: body for _, rows in fresh for name, body in rows.texts.items()}
+            new: dict[Table, list[Row]] = {
+                TEXTS: [{"hash": name, "body": texts[name]} for name in sorted(texts)],
+                TURNS: _numbered(fresh, "turns"),
+                METRICS: _numbered(fresh, "metrics"),
+                TAGS: _numbered(fresh, "tags"),
+                USES: [{"text": name, "episode": number} for number, rows in fresh for name in rows.texts],
+            }
+            for table, table_rows in new.items():
+                insert_all(connection, self._insert_new(table) if table is TEXTS else table.insert(), table_rows)
+        return len(fresh)
 
     def _insert_new(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         if self._writing.dialect.name == "sqlite":
             return sqlite.insert(table).on_conflict_do_nothing()
         return postgresql.insert(table).on_conflict_do_nothing()
 
-    def _assemble(self, connection: Connection, rows: Iterable[RowMapping], texts: Texts) -> list[Episode]:
-        ids = [row["id"] for row in rows]
-        turns, metrics = _children(connection, TURNS, ids), _children(connection, METRICS, ids)
+    def _delete(self, numbers: list[int]) -> int:
+        with store_errors(self.place), self._lock, self._writing.begin() as connection:
+            hold_texts(connection, "delete")
+            used = connection.execute(select(USES.c.text).where(USES.c.episode.in_(numbers)).distinct()).scalars().all()
+            for table in (TURNS, METRICS, TAGS, USES):
+                connection.execute(delete(table).where(table.c.episode.in_(numbers)))
+            removed = connection.execute(delete(EPISODES).where(EPISODES.c.number.in_(numbers))).rowcount
+            for some in _chunks(used):
+                still_used = select(USES.c.text).where(USES.c.text == TEXTS.c.hash).exists()
+                connection.execute(delete(TEXTS).where(TEXTS.c.hash.in_(some), ~still_used))
+            return removed
+
+    def _assemble(self, connection: Connection, rows: Sequence[RowMapping], texts: Texts) -> list[Episode]:
+        numbers = [row["number"] for row in rows]
+        turns, metrics = _children(connection, TURNS, numbers), _children(connection, METRICS, numbers)
         try:
             _fetch_texts(connection, [turn for each in turns.values() for turn in each], texts)
-            return [from_rows(row, turns.get(row["id"], []), metrics.get(row["id"], []), texts) for row in rows]
+            return [from_rows(row, turns.get(row["number"], []), metrics.get(row["number"], []), texts) for row in rows]
         except (ValueError, TypeError, LookupError) as error:
             raise damaged(self.place, " ".join(str(error).split())[:200]) from error
+
+
+def _batches(episodes: Iterable[Episode]) -> Iterator[list[EpisodeRows]]:
+    batch: list[EpisodeRows] = []
+    size = 0
+    for episode in episodes:
+        batch.append(_to_rows(episode))
+        size += batch[-1].size
+        if len(batch) == BATCH or size > _BATCH_SIZE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _to_rows(episode: Episode) -> EpisodeRows:
     try:
         return to_rows(episode)
     except ValueError as error:
-        problem = f"episode {episode.id!r} (case {episode.case!r}) cannot be stored: {error}"
+        problem = f"episode {episode.id[:80]!r} (case {episode.case[:80]!r}) cannot be stored: {error}"
         raise DataError(problem, "text must be whole Unicode, numbers finite") from error
 
 
-def _conditions(run: str | None, task: str | None, split: str | None, policy: str | None) -> list[ColumnElement[bool]]:
-    filters = {EPISODES.c.run: run, EPISODES.c.task: task, EPISODES.c.split: split, EPISODES.c.policy: policy}
-    return [column == value for column, value in filters.items() if value is not None]
+def _distinct(batch: Iterable[EpisodeRows]) -> dict[str, EpisodeRows]:
+    found: dict[str, EpisodeRows] = {}
+    for rows in batch:
+        found.setdefault(rows.episode["id"], rows)  # of two equal ids the first stays
+    return found
 
 
-def _children(connection: Connection, table: Table, ids: list[str]) -> Mapping[str, list[RowMapping]]:
+def _numbered(fresh: list[tuple[int, EpisodeRows]], table: str) -> list[Row]:
+    found = [(number, row) for number, rows in fresh for row in getattr(rows, table)]
+    for number, row in found:
+        row["episode"] = number
+    return [row for _, row in found]
+
+
+def _conditions(where: Filter, run: str | None) -> list[Any]:
+    return where.conditions() + ([] if run is None else [EPISODES.c.run == run])
+
+
+def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (names[start : start + _VARIABLES] for start in range(0, len(names), _VARIABLES))
+
+
+def _children(connection: Connection, table: Table, numbers: list[int]) -> Mapping[int, list[RowMapping]]:
     """Rows of `table` by episode, in order."""
-    query = select(table).where(table.c.episode_id.in_(ids)).order_by(table.c.episode_id, table.c.position)
-    found: dict[str, list[RowMapping]] = {}
+    query = select(table).where(table.c.episode.in_(numbers)).order_by(table.c.episode, table.c.position)
+    found: dict[int, list[RowMapping]] = {}
     for row in connection.execute(query).mappings():
-        found.setdefault(row["episode_id"], []).append(row)
+        found.setdefault(row["episode"], []).append(row)
     return found
 
 
 def _fetch_texts(connection: Connection, turns: list[RowMapping], texts: Texts) -> None:
-    """Read the messages and parts that these turns name and that are not in `texts` yet."""
-    wanted: tuple[tuple[Table, dict[str, Any], Any, Any], ...] = (
-        (MESSAGES, texts.messages, message_hashes, read_message),
-        (PARTS, texts.parts, part_hashes, read_part),
-    )
-    for table, known, hashes, read in wanted:
-        if len(known) > _REMEMBERED:
-            known.clear()
-        missing = sorted({name for turn in turns for name in hashes(turn)} - known.keys())
-        for start in range(0, len(missing), _VARIABLES):
-            query = select(table).where(table.c.hash.in_(missing[start : start + _VARIABLES]))
-            for name, body in connection.execute(query):
-                known[name] = read(name, body)
+    """Read the shared texts that these turns name and that are not in `texts` yet."""
+    if len(texts.bodies) > _REMEMBERED:
+        texts.clear()
+    missing = sorted({name for turn in turns for name in shared_texts(turn)} - texts.bodies.keys())
+    for some in _chunks(missing):
+        for name, body in connection.execute(select(TEXTS).where(TEXTS.c.hash.in_(some))):
+            texts.bodies[name] = body
