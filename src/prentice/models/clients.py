@@ -78,6 +78,15 @@ class Clients:
             raise _missing(self.provider) from error
 
 
+def key_variables(provider: str) -> tuple[str, ...]:
+    """The environment variables that may hold a provider's key; none where it takes none.
+
+    Raises: UnknownNameError (provider), MissingExtraError (any-llm or the provider's SDK).
+    """
+    names = _provider_class(provider).ENV_API_KEY_NAME
+    return tuple(names.split("/")) if names else ()
+
+
 async def _keep(client: AnyLLM) -> AsyncGenerator[AnyLLM]:
     # asyncio finishes open generators when a loop ends, so connections close there even if nobody calls `close`
     try:

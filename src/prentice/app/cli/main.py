@@ -6,6 +6,8 @@ import typer
 
 from prentice.app.cli.curate import curate
 from prentice.app.cli.demo import demo
+from prentice.app.cli.doctor import doctor
+from prentice.app.cli.encoding import write_what_can_be_shown
 from prentice.app.cli.evaluate import evaluate
 from prentice.app.cli.export import export
 from prentice.app.cli.models import app as models
@@ -22,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command()(demo)
+app.command()(doctor)
 app.command()(run)
 app.command()(rollout)
 app.command()(curate)
@@ -34,4 +37,5 @@ app.add_typer(models, name="models")
 
 def main() -> None:
     """The entry point of the `prentice` command."""
+    write_what_can_be_shown()
     app()

@@ -20,7 +20,7 @@ def rollout(
     set_: Overrides = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Let a policy play cases; what is stored is not played again. Further settings: [rollout] in prentice.toml."""
+    """Let a policy play cases; what is stored is not played again. Further settings: `rollout` in prentice.toml."""
     from prentice.app.cli.terminal import terminal_progress
     from prentice.pipeline import Project
     from prentice.pipeline.record import Recorder
