@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+import prentice
 from prentice.curation import curate
 from prentice.errors import UnknownNameError
 from prentice.pipeline import Project
 from prentice.pipeline.forecast import forecast
 from prentice.pipeline.record import Recorder
 from prentice.records.parquet import read_dataset, read_ledger
+from tiny_models import write_tiny_llama
 
 BABYAI = Path(__file__).parents[1] / "examples" / "babyai"
 
@@ -59,6 +62,25 @@ def test_the_examples_turns_are_those_that_came_nearer(tmp_path: Path) -> None:
 def _value(metrics: object, name: str, turn: int) -> float:
     assert isinstance(metrics, tuple)
     return float(next(m.value for m in metrics if m.name == name and m.turn == turn))
+
+
+def test_the_whole_way_goes_over_many_turns(tmp_path: Path) -> None:
+    base = write_tiny_llama(tmp_path / "base")
+    folder = tmp_path / "project"
+    shutil.copytree(BABYAI, folder, ignore=shutil.ignore_patterns(".prentice"))
+    small = ["task.level=GoToObj", "task.seeds.train=[0, 6]", "task.seeds.test=[100, 120]", "task.max_steps=5"]
+    outcome = prentice.run(folder, overrides=[*small, f"student.base={base}", "export.check_rows=5", "threads=1"])
+    results = {result.name: result for result in outcome.report.results}
+    assert list(results) == ["teacher", "student", "random walk", "expert"], "the teacher is not listed twice"
+    assert results["teacher"].policy == "clumsy expert (50% random steps)"
+    assert results["expert"].success.value > results["random walk"].success.value
+    student = results["student"]
+    assert student.turns is not None
+    assert 1 < student.turns <= 5
+    assert (student.turn_p50_s or 0) > 0
+    assert "a turn at the median" in outcome.page.read_text(encoding="utf-8")
+    assert outcome.report.verdict is not None
+    assert outcome.report.verdict.answer == "hold", "a program's costs say nothing of a language model's"
 
 
 def test_a_policy_the_task_does_not_bring_is_named_with_those_it_does(tmp_path: Path) -> None:
