@@ -20,6 +20,7 @@ from prentice.models.policy import Policy
 from prentice.pipeline import Context, Project, run, states
 from prentice.progress import Silent
 from prentice.records import Episode, PolicyResult, Report
+from prentice.records.filters import Filter
 from prentice.records.store import Store
 from prentice.rollouts import play_all
 from prentice.runs import write_atomic
@@ -83,7 +84,7 @@ def _arm(level: str, overrides: Sequence[str]) -> Arm:
     states(context)
     exported = context.folder("export")
     with project.store() as store:
-        episodes = {e.case: _won(e) for e in store.episodes(policy=f"student:{exported.name}", split="test")}
+        episodes = {e.case: _won(e) for e in store.episodes(Filter(policy=f"student:{exported.name}", split="test"))}
     return Arm(level, report, next(exported.glob("*.gguf")), episodes)
 
 
