@@ -13,6 +13,7 @@ from prentice.errors import DataError
 from prentice.evaluation.verdict import judge
 from prentice.records import Episode, PolicyResult, Report, Split, utc_now
 from prentice.statistics import paired_difference, quantile, wilson
+from prentice.tasks.metered import spent_by_role
 
 TEACHER, BASE, STUDENT = "teacher", "base", "student"
 FEWEST_SHARED = 20
@@ -209,6 +210,7 @@ def _result(
         cost_usd=_mean(dollars, n),
         cost_per_success=sum(costs) / successes if costs and successes else None,
         cost_unit="USD" if dollars else "CPU-s" if processing else None,
+        environment=spent_by_role(episodes),
         timing="measured" if latencies or processing else "none",
     )
 

@@ -9,6 +9,7 @@ from prentice.records import Interval, PolicyResult, Report, Verdict
 
 NONE = "—"
 MARKS = {"scaled": "*", "recorded": "†"}
+COSTS = (("cost_usd", "USD"), ("processing_s", "CPU-s"))
 TITLES = {"promote": "Promote", "hold": "Hold", "more data": "More data needed"}
 
 
@@ -138,7 +139,7 @@ def _unmet(verdict: Verdict) -> str:
 
 
 def notes(report: Report) -> list[str]:
-    """What a reader must know beside the table: marks, failures."""
+    """What a reader must know beside the table: marks, turns, the environment's own models, failures."""
     timings = {r.timing for r in report.results}
     found = []
     if "scaled" in timings and report.scale is not None:
@@ -149,6 +150,7 @@ def notes(report: Report) -> list[str]:
     if "recorded" in timings:
         found.append("† times as they were recorded, perhaps on another machine; not scaled")
     found += [_per_turn(result) for result in report.results if (result.turns or 0) > 1]
+    found += [_environment(result) for result in report.results if result.environment]
     for result in report.results:
         if result.failures:
             parts = ", ".join(f"{number} at the {where}" for where, number in sorted(result.failures.items()))
@@ -157,6 +159,14 @@ def notes(report: Report) -> list[str]:
                 "they count as not successful, and their latency is left out"
             )
     return found
+
+
+def _environment(result: PolicyResult) -> str:
+    parts = []
+    for role, took in result.environment.items():
+        cost = next((money(took[key], unit) for key, unit in COSTS if key in took), "at an unknown cost")
+        parts.append(f"{role} {significant(took['calls'])} calls, {cost}")
+    return f"{result.name}: the environment's own models took, an episode: {'; '.join(parts)}"
 
 
 def _per_turn(result: PolicyResult) -> str:

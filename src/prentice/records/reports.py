@@ -50,6 +50,8 @@ class PolicyResult(Record):
     cost_per_success: float | None = None
     """Cost of all episodes over the number of successes, in `cost_unit`."""
     cost_unit: Literal["USD", "CPU-s"] | None = None
+    environment: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Role of a model inside the environment -> what it took in a mean episode; no part of the policy's own cost."""
     timing: Literal["measured", "scaled", "recorded", "none"] = "measured"
     """`scaled`: recorded times, multiplied by how the base model runs now over how it ran then; `recorded`: as they
     were recorded, perhaps elsewhere."""

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MethodType
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -24,8 +24,15 @@ Function = Callable[..., Any]
 
 
 def _adapter(function: Function) -> TypeAdapter[Any]:
-    # pydantic validates the arguments of a callable and calls it; its type hints do not know that yet
-    return TypeAdapter(cast("Any", function))
+    """Validates the arguments of a call and makes it."""
+
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    # pydantic would look up names of type hints here, not in the module that the function comes from
+    stand_in.__annotations__ = get_type_hints(function, include_extras=True)
+    stand_in.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return TypeAdapter(cast("Any", stand_in))
 
 
 @dataclass(frozen=True)
