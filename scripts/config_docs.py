@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from prentice.models.limits import ProviderConfig
 from prentice.pipeline import ProjectConfig
 from prentice.tasks.classify import ClassifyConfig
 
@@ -28,6 +29,8 @@ def page() -> str:
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             sections += _sections(name, kind)
+        elif name == "providers":
+            sections += _section("providers.NAME", ProviderConfig)
         elif name != "task":
             top.append(_row(name, field.default, field.description))
     return "\n".join([*sections, "## Top level (before the first section)", *_table(top)])

@@ -40,6 +40,15 @@ class Price(Record):
     source: str = OWN
     """Where it comes from, for reports."""
 
+    def discounted(self, share: float) -> Price:
+        """The price less a share of it, as a batch has it."""
+        lower = {
+            name: value * (1 - share)
+            for name in ("input_usd", "output_usd", "cached_input_usd", "cache_write_usd")
+            if (value := getattr(self, name)) is not None
+        }
+        return self.model_copy(update={**lower, "source": f"{self.source}, {share:.0%} off in batches"})
+
 
 def price_list() -> str:
     """Name and version of the price list, for reports; raises MissingExtraError if it is not installed."""
@@ -105,8 +114,9 @@ def most(input_tokens: int, output_tokens: int, price: Price) -> float:
 
 def in_words(price: Price) -> str:
     """Where a price comes from, and of which day it is, for reports."""
-    day = f" of {price.as_of:%Y-%m-%d}" if price.as_of else ""
-    return f"your own price{day}" if price.source == OWN else f"{price.source}, price{day}"
+    day = f" prices of {price.as_of:%Y-%m-%d}" if price.as_of else ""
+    source = price.source.replace(OWN, "your own price", 1) if price.source.startswith(OWN) else price.source
+    return f"{source},{day}" if day else source
 
 
 def _base(value: Any) -> float:

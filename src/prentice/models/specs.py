@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prentice.errors import DataError
+from prentice.models.capabilities import is_own_endpoint
 from prentice.models.limits import ProviderConfig, settings_for, shared_gate
 from prentice.models.policy import Policy
+from prentice.models.prices import Price, find_price
 from prentice.models.recorded import RecordedModel
 from prentice.progress import Progress, Silent
 from prentice.records import Episode
@@ -62,6 +64,19 @@ def read_recording(spec: str, folder: Path) -> Recording:
     if not replies:
         raise DataError(f"{files[0]}: holds no episode of a teacher")
     return Recording(files, replies, tuple(e for e in episodes if e.tags.get("role") == BASE_ROLE))
+
+
+def price_of(spec: str, providers: Mapping[str, ProviderConfig]) -> Price | None:
+    """What a remote model costs: the price that its settings state, else the list's; None if neither knows it.
+
+    Raises: ConfigError if `spec` is none of a remote model; MissingExtraError without the price list.
+    """
+    from prentice.models.remote import parse_spec
+
+    settings, endpoint = settings_for(spec, providers), parse_spec(spec)
+    own = is_own_endpoint(endpoint.provider, endpoint.base_url or settings.base_url)
+    price = settings.price or (find_price(endpoint.provider, endpoint.model) if own else None)
+    return price.discounted(settings.batch_discount) if price and settings.batch else price
 
 
 def open_policy(

@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from prentice.models.specs import LOCAL, RECORDED
+from prentice.models.budget import spent_in
+from prentice.models.prices import cost, in_words
+from prentice.models.specs import LOCAL, RECORDED, price_of
 from prentice.pipeline.project import TASK, Project
 from prentice.pipeline.stages import Context
 from prentice.pipeline.walk import states
 from prentice.progress import Silent
 from prentice.records import Usage
+from prentice.rollouts import run_id
+from prentice.rollouts.spending import LEDGER
 from prentice.tasks import Case, Task
 
 CHARACTERS_PER_TOKEN = 4
@@ -29,43 +33,54 @@ def forecast(folder: str | Path, overrides: Sequence[str] = (), *, live_teacher:
 
 
 def _detail(project: Project, stage: str) -> str:
-    config = project.config
+    config, spec = project.config, project.config.teacher.model
     if stage == "rollout":
         played = project.task.cases("train")[: config.rollout.cases or None]
         cases = [case for case in played for _ in range(config.rollout.tries)]
-        return f": {calls_ahead(project.task, config.teacher.model, cases, config.rollout.max_tokens)}"
+        run = run_id(project.task, project.identity(spec), "teacher", "train", config.rollout)
+        return f": {calls_ahead(project, spec, cases, run)}"
     if stage == "evaluate":
         cases = list(project.task.cases(config.evaluate.split)[: config.evaluate.cases or None])
-        teacher = calls_ahead(project.task, config.teacher.model, cases, config.rollout.max_tokens)
+        teacher = calls_ahead(project, spec, cases)
         return f": {len(cases):,} cases for each of {', '.join(config.evaluate.policies)}; the teacher's: {teacher}"
     return ""
 
 
-def calls_ahead(task: Task, spec: str, cases: Sequence[Case], max_tokens: int) -> str:
-    """The first call of each of `cases`, in words: how many, their tokens (estimated), their price."""
+def calls_ahead(project: Project, spec: str, cases: Sequence[Case], run: str = "") -> str:
+    """The first call of each of `cases`, in words: how many, their tokens (estimated), their price.
+
+    Args:
+        run: whose budget they are paid from; without it a new one.
+    """
     if spec.startswith(RECORDED):
         return f"{len(cases):,} recorded episodes to replay, no call, no cost"
-    tokens = sum(_prompt_characters(task, case) for case in cases) // CHARACTERS_PER_TOKEN
-    text = f"{len(cases):,} episodes of at least one call each, about {tokens:,} tokens to read"
     if spec.startswith(TASK):
         return f"{len(cases):,} episodes of a policy that the task brings, no cost"
+    tokens = sum(_prompt_characters(project.task, case) for case in cases) // CHARACTERS_PER_TOKEN
+    text = f"{len(cases):,} episodes of at least one call each, about {tokens:,} tokens to read"
     if spec.startswith(LOCAL):
         return f"{text}, on this machine, no dollars"
-    return f"{text}, {_dollars(spec, tokens, len(cases) * max_tokens)}"
+    rollout = project.config.rollout
+    price = price_of(spec, project.config.providers)
+    if price is None:
+        more = "; budget_usd cannot be kept without a price" if rollout.budget_usd else ""
+        return f"{text}, price unknown{more}"
+    dollars = cost(Usage(input_tokens=tokens, output_tokens=len(cases) * rollout.max_tokens), price) or 0.0
+    text = f"{text}, these calls cost at most ${dollars:,.2f} ({in_words(price)})"
+    if rollout.budget_usd is None:
+        return text
+    spent_usd = spent_in(project.home / LEDGER, run) if run else 0.0
+    return f"{text}, {_budget(rollout.budget_usd, spent_usd, dollars, len(cases))}"
+
+
+def _budget(limit_usd: float, spent_usd: float, ahead_usd: float, episodes: int) -> str:
+    left = max(0.0, limit_usd - spent_usd)
+    text = f"budget ${limit_usd:,.2f}, ${left:,.2f} of it left: "
+    if ahead_usd <= left:
+        return text + "it suffices for them"
+    return text + f"it lasts for at least {int(episodes * left / ahead_usd):,} of {episodes:,} such calls"
 
 
 def _prompt_characters(task: Task, case: Case) -> int:
     request = asyncio.run(task.environment("teacher").reset(case))
     return sum(len(message.content) for message in request.messages)
-
-
-def _dollars(spec: str, read: int, written: int) -> str:
-    from prentice.models.prices import cost, find_price, price_list
-    from prentice.models.remote import parse_spec
-
-    endpoint = parse_spec(spec)
-    price = find_price(endpoint.provider, endpoint.model)
-    if price is None:
-        return "price unknown"
-    most = cost(Usage(input_tokens=read, output_tokens=written), price) or 0.0
-    return f"at most ${most:,.2f} ({price_list()})"

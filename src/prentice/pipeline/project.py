@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,11 +16,13 @@ from prentice.curation import CurateConfig
 from prentice.errors import ConfigError, UnknownNameError
 from prentice.evaluation import EvaluateConfig
 from prentice.models.fetch import sha256_of
+from prentice.models.limits import ProviderConfig, settings_for
 from prentice.models.policy import Policy
 from prentice.models.specs import RECORDED, open_policy, recording_files
 from prentice.offline import refuse_network
 from prentice.progress import Progress
 from prentice.records import digest
+from prentice.records.database import is_url
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig
 from prentice.tasks import TASKS, Task
@@ -70,6 +73,11 @@ class ProjectConfig(StageConfig):
     """What the student is turned into for serving."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """How the two are compared."""
+    providers: dict[str, ProviderConfig] = Field(default_factory=dict)
+    """Limits and prices of remote models: by provider (`openai`), and over that by full name (`openai:gpt-5-mini`)."""
+    store: str = ""
+    """Where episodes are kept: a file, seen from the project's folder, or a database URL; `$NAME` reads an environment
+    variable, so that no password stands here. Default: `.prentice/store.db`."""
     threads: int | None = Field(None, ge=1)
     """Computing threads of local models; default: as many as there are idle cores."""
     offline: bool = False
@@ -108,11 +116,30 @@ class Project:
         task_class = TASKS.load(kind)
         config = build(task_class.Config, section, f"{self.file}: [task]")
         task: Task = task_class(config, self.folder)
+        if hasattr(task, "open_model"):
+            # a judge or a simulated user has the limits and prices of the same sections as the teacher
+            task.open_model = self.open_policy
         return task
 
     def store(self) -> Store:
         """The project's store of episodes."""
-        return Store.open(self.home / "store.db")
+        return Store.open(self._place)
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store, as far as can be told without making one."""
+        return is_url(self._place) or Path(self._place).exists()
+
+    @property
+    def _place(self) -> str | Path:
+        place = self.config.store
+        if not place:
+            return self.home / "store.db"
+        if place.startswith("$"):
+            place = os.environ.get(place[1:], "")
+        if not place:
+            raise ConfigError(f"{self.file}: store = {self.config.store!r}: that environment variable is not set")
+        return place if is_url(place) else self.folder / place
 
     def open_policy(
         self, spec: str, *, slots: int = 1, threads: int | None = None, progress: Progress | None = None
@@ -128,7 +155,13 @@ class Project:
                 raise UnknownNameError(f"the task has no policy named {name!r}", f"known: {', '.join(known) or 'none'}")
             return known[name]
         return open_policy(
-            spec, self.folder, slots=slots, threads=threads, offline=self.config.offline, progress=progress
+            spec,
+            self.folder,
+            slots=slots,
+            threads=threads,
+            offline=self.config.offline,
+            progress=progress,
+            providers=self.config.providers,
         )
 
     def identity(self, spec: str) -> str:
@@ -139,7 +172,8 @@ class Project:
         if spec.startswith(TASK):
             return self.open_policy(spec).name
         if not spec.startswith(RECORDED):
-            return spec
+            place = settings_for(spec, self.config.providers).base_url
+            return f"{spec} at {place}" if place else spec
         return digest([sha256_of(file) for file in recording_files(spec, self.folder)])
 
     @property

@@ -34,12 +34,12 @@ class Recorder:
         """Calls, tokens and dollars that are still ahead."""
         config = self.project.config.rollout
         stored: set[tuple[str, int]] = set()
-        if (self.project.home / "store.db").exists():
+        run = run_id(self.project.task, self.project.identity(self.spec), "teacher", self.split, config)
+        if self.project.has_store:
             with self.project.store() as store:
-                identity = self.project.identity(self.spec)
-                stored = store.attempts(run_id(self.project.task, identity, "teacher", self.split, config))
+                stored = store.attempts(run)
         todo = [case for case in self.cases for attempt in range(config.tries) if (case.id, attempt) not in stored]
-        return calls_ahead(self.project.task, self.spec, todo, config.max_tokens)
+        return calls_ahead(self.project, self.spec, todo, run)
 
     def record(self, out: Path | None, progress: Progress | None = None) -> int:
         """Play what is missing; return the number of episodes, stored ones included."""
