@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from dataclasses import dataclass
+from datetime import datetime
 
-from prentice.errors import JudgeError, MetricError, ModelError, PrenticeError
+from prentice.errors import MetricError
 from prentice.models.policy import Policy
-from prentice.records import Episode, Failure, Metric, Sampling, Turn, episode_id, utc_now
-from prentice.tasks.contract import Case, Environment, Spender
+from prentice.records import Episode, Failure, Metric, Request, Sampling, Turn, episode_id, utc_now
+from prentice.rollouts.boundary import EndedEarly, ask_environment, boundary
+from prentice.tasks.contract import Case, Environment, Spender, Step
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What every episode of a rollout is held to."""
+
+    max_turns: int = 200
+    step_timeout_s: float = 600.0
+    now: Callable[[], datetime] = utc_now
+    """The wall clock. It may jump: nothing but `started_at` is read from it."""
 
 
 async def play(
@@ -21,35 +34,23 @@ async def play(
     task: str,
     attempt: int = 0,
     sampling: Sampling = Sampling(),  # noqa: B008 - frozen
+    rules: Rules = Rules(),
 ) -> Episode:
     """Play `case` to its end and return the episode; failures of policy and environment end it as data.
 
     Raises: PrenticeError other than ModelError, JudgeError and MetricError: something the user has to fix before any
         episode makes sense.
     """
-    started = utc_now()
+    started = rules.now()
     turns: list[Turn] = []
-    metrics: tuple[Metric, ...] = ()
-    failure: Failure | None = None
+    metrics: list[Metric] = []
+    failures: list[Failure] = []
     try:
-        with _boundary("environment"):
-            request = await environment.reset(case)
-        while True:
-            with _boundary("model"):
-                reply = await policy.generate(request, sampling)
-            turns.append(Turn(request=request, reply=reply))
-            with _boundary("environment"):
-                step = await environment.step(reply)
-            metrics += step.metrics + tuple(m.model_copy(update={"turn": len(turns) - 1}) for m in step.turn_metrics)
-            if step.request is None:
-                break
-            request = step.request
-    except _EndedEarly as ended:
-        failure = ended.failure
+        with _kept(failures):
+            await _take_turns(policy, environment, case, sampling, rules, turns, metrics)
     finally:
-        if isinstance(environment, Spender):
-            metrics += await environment.spent()
-        await environment.close()
+        with _kept(failures):
+            metrics += await _leave(environment, rules)
     return Episode(
         id=episode_id(run, case.id, attempt),
         run=run,
@@ -59,29 +60,66 @@ async def play(
         attempt=attempt,
         policy=policy.name,
         turns=tuple(turns),
-        metrics=metrics,
-        failure=failure,
+        metrics=tuple(metrics),
+        failure=failures[0] if failures else None,
         started_at=started,
     )
 
 
-class _EndedEarly(Exception):  # noqa: N818 - not an error of the program
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
+async def _take_turns(
+    policy: Policy,
+    environment: Environment,
+    case: Case,
+    sampling: Sampling,
+    rules: Rules,
+    turns: list[Turn],
+    metrics: list[Metric],
+) -> None:
+    """Append to `turns` and `metrics` until the environment ends the episode."""
+    request: Request | None = await ask_environment(rules.step_timeout_s, environment.reset, case)
+    _check_type(request, Request, "reset")
+    while request is not None:
+        if len(turns) == rules.max_turns:
+            message = f"did not end within {rules.max_turns} turns ([rollout] max_turns)"
+            raise EndedEarly(Failure(where="environment", message=message))
+        with boundary("model"):
+            reply = await policy.generate(request, sampling)
+        turns.append(Turn(request=request, reply=reply))
+        step = await ask_environment(rules.step_timeout_s, environment.step, reply)
+        _check_type(step, Step, "step")
+        with boundary("environment"):
+            _check_finite(step)
+        metrics += step.metrics
+        metrics += [metric.model_copy(update={"turn": len(turns) - 1}) for metric in step.turn_metrics]
+        request = step.request
+
+
+async def _leave(environment: Environment, rules: Rules) -> tuple[Metric, ...]:
+    spent: tuple[Metric, ...] = ()
+    try:
+        if isinstance(environment, Spender):
+            spent = await ask_environment(rules.step_timeout_s, environment.spent)
+    finally:
+        await ask_environment(rules.step_timeout_s, environment.close)
+    return spent
+
+
+def _check_type(value: object, kind: type, method: str) -> None:
+    if not isinstance(value, kind):
+        message = f"{method} returned {type(value).__name__}, not a {kind.__name__}"
+        raise EndedEarly(Failure(where="environment", message=message))
+
+
+def _check_finite(step: Step) -> None:
+    """A metric made without validation may still be NaN, which is no number and no score of 0."""
+    for metric in (*step.metrics, *step.turn_metrics):
+        if isinstance(metric.value, float) and not math.isfinite(metric.value):
+            raise MetricError(f"metric {metric.name!r} is {metric.value}")
 
 
 @contextmanager
-def _boundary(where: Literal["model", "environment"]) -> Iterator[None]:
-    """Whatever is raised inside ends the episode as a failure of this side."""
+def _kept(failures: list[Failure]) -> Iterator[None]:
     try:
         yield
-    except ModelError as error:
-        raise _EndedEarly(Failure(where=where, message=error.problem)) from error
-    except (JudgeError, MetricError) as error:
-        graded_by: Literal["judge", "metric"] = "judge" if isinstance(error, JudgeError) else "metric"
-        raise _EndedEarly(Failure(where=graded_by, message=error.problem)) from error
-    except PrenticeError:
-        raise
-    except Exception as error:  # what user code raises is data of this run, not its end
-        raise _EndedEarly(Failure(where=where, message=f"{type(error).__name__}: {error}")) from error
+    except EndedEarly as ended:
+        failures.append(ended.failure)

@@ -3,90 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypedDict, Unpack
 
-from pydantic import Field
-
-from prentice.config import StageConfig
 from prentice.errors import PrenticeError
+from prentice.models.budget import BudgetSpentError
 from prentice.models.policy import Policy
-from prentice.progress import Progress, Silent
-from prentice.records import Episode, Sampling, Split, digest
+from prentice.progress import Bar, Progress, Silent
+from prentice.records import Episode
 from prentice.records.store import Store
-from prentice.rollouts.play import play
-from prentice.tasks.contract import Audience, Case, Task
+from prentice.rollouts.boundary import PlayAgain
+from prentice.rollouts.config import RolloutConfig
+from prentice.rollouts.plan import Plan, plan, run_id, sampling_of
+from prentice.rollouts.play import Rules, play
+from prentice.rollouts.printing import printing_to_log
+from prentice.rollouts.processes import Processes
+from prentice.rollouts.spending import limited_to
+from prentice.rollouts.tally import Tally
+from prentice.rollouts.writing import Writer
+from prentice.tasks.contract import Audience, Case, Environment, Spender, Task
 
 
-class RolloutConfig(StageConfig):
-    """How a policy is rolled out on cases."""
+class Options(TypedDict, total=False):
+    """What most rollouts leave as it is."""
 
-    cases: int = Field(0, ge=0)
-    """How many training cases are played, from the first on; 0 plays all."""
-    tries: int = Field(1, ge=1)
-    """Attempts at each case."""
-    temperature: float = Field(0.0, ge=0)
-    """Of the first try; 0 takes the likeliest reply."""
-    retry_temperature: float = Field(1.0, ge=0)
-    """Of the tries after the first, which are there to differ from it."""
-    max_tokens: int = Field(512, ge=1)
-    """Longest reply, in tokens."""
-    seed: int = 0
-    """Attempt n of a case draws with a seed made of this, the case and n."""
-    warm_up: bool = True
-    """Let a local model read the instructions once before the clock runs, as a model in service has."""
-    concurrency: int | None = Field(None, ge=1)
-    """Episodes in flight; default: as many as the policy serves at once."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a rollout still has to play."""
-
-    run: str
-    todo: tuple[tuple[Case, int], ...]
-    stored: int
-
-    @property
-    def total(self) -> int:
-        """Attempts in all."""
-        return self.stored + len(self.todo)
-
-
-def run_id(task: Task, identity: str, audience: Audience, split: Split, config: RolloutConfig) -> str:
-    """The id of a rollout: the same task, policy, split and sampling resume the same run, whatever the concurrency."""
-    sampling = config.model_dump(mode="json", exclude={"cases", "tries", "concurrency", "warm_up"})
-    return digest([task.name, task.fingerprint(), identity, audience, split, sampling])
-
-
-def plan(
-    task: Task,
-    identity: str,
-    cases: Sequence[Case],
-    store: Store,
-    config: RolloutConfig,
-    audience: Audience = "teacher",
-) -> Plan:
-    """Which attempts are missing from the store.
-
-    Args:
-        identity: what makes the policy another policy: its name, or a hash of the files it answers from.
-        cases: of one split; a run never mixes what is learnt from with what is held out.
-
-    Raises: PrenticeError when there is no case, or several tries would all be the same.
-    """
-    if config.tries > 1 and config.retry_temperature == 0:
-        raise PrenticeError(
-            f"tries = {config.tries} at retry_temperature = 0 would be equal replies", "set retry_temperature above 0"
-        )
-    if not cases:
-        raise PrenticeError("there is no case to play", "give the task cases in the split that is asked for")
-    run = run_id(task, identity, audience, cases[0].split, config)
-    stored = store.attempts(run)
-    # the tries of a case follow each other, so that its prompt is still cached
-    wanted = [(case, attempt) for case in cases for attempt in range(config.tries)]
-    todo = tuple((c, a) for c, a in wanted if (c.id, a) not in stored)
-    return Plan(run=run, todo=todo, stored=len(wanted) - len(todo))
+    audience: Audience
+    """Whose prompt is rendered; default: the teacher's."""
+    identity: str
+    """See `plan`; default: the policy's name."""
+    progress: Progress
+    """Where it says how far it is; default: nowhere."""
 
 
 async def rollout(
@@ -95,57 +43,34 @@ async def rollout(
     cases: Sequence[Case],
     store: Store,
     config: RolloutConfig,
-    *,
-    audience: Audience = "teacher",
-    identity: str = "",
-    progress: Progress | None = None,
+    **options: Unpack[Options],
 ) -> str:
     """Play every missing attempt and store it; return the run's id.
 
-    Each finished episode is stored before the next is begun in its place: a kill loses at most what was in flight.
-    Attempts that a failed call ended are played again by the next rollout.
+    Each finished episode is stored before it is counted and before the next is begun in its place: a kill loses at most
+    what was in flight. Attempts that a failed call ended are played again by the next rollout.
 
-    Args:
-        identity: see `plan`; default: the policy's name.
+    Raises: BudgetSpentError once no further call fits; what was under way and could be finished is stored.
     """
-    progress = progress or Silent()
-    identity = identity or policy.name
-    store.forget_failed_calls(plan(task, identity, cases, store, config, audience).run)
+    audience, identity = options.get("audience", "teacher"), options.get("identity") or policy.name
+    progress = options.get("progress") or Silent()
+    if cases:
+        store.forget_failed_calls(run_id(task, identity, audience, cases[0].split, config))
     work = plan(task, identity, cases, store, config, audience)
-    queue = iter(work.todo)
-    tally = _Tally()
-    with progress.bar(policy.name, work.total, "episodes", done=work.stored) as bar:
+    with (
+        printing_to_log(),
+        progress.bar(policy.name, work.total, "episodes", done=work.stored) as bar,
+        limited_to(config.budget_usd, store, work.run),
+    ):
         if work.todo and config.warm_up:
             await policy.warm_up(await task.environment(audience).reset(work.todo[0][0]))
-
-        async def player() -> None:
-            for case, attempt in queue:
-                sampling = _sampling(config, case, attempt)
-                episode = await play(
-                    policy,
-                    task.environment(audience),
-                    case,
-                    run=work.run,
-                    task=task.name,
-                    attempt=attempt,
-                    sampling=sampling,
-                )
-                store.add([episode])
-                bar.advance(1, **tally.count(episode))
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(config.concurrency or policy.slots, max(1, len(work.todo)))):
-                group.create_task(player())
+        async with _environments(task, audience, config) as environment, Writer(store) as writer:
+            table = _Table(task.name, policy, environment, config, work, writer, bar)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(config.concurrency or policy.slots, max(1, len(work.todo)))):
+                    group.create_task(table.play_on())
+    table.say_if_stopped()
     return work.run
-
-
-def _sampling(config: RolloutConfig, case: Case, attempt: int) -> Sampling:
-    return Sampling(
-        temperature=config.retry_temperature if attempt else config.temperature,
-        max_tokens=config.max_tokens,
-        seed=int(digest([config.seed, case.id, attempt])[:7], 16),
-        attempt=attempt,
-    )
 
 
 def play_all(
@@ -154,10 +79,7 @@ def play_all(
     cases: Sequence[Case],
     store: Store,
     config: RolloutConfig,
-    *,
-    audience: Audience = "teacher",
-    identity: str = "",
-    progress: Progress | None = None,
+    **options: Unpack[Options],
 ) -> str:
     """`rollout` for callers without an event loop; closes the policy when done.
 
@@ -166,16 +88,7 @@ def play_all(
 
     async def whole() -> str:
         try:
-            return await rollout(
-                task,
-                policy,
-                cases,
-                store,
-                config,
-                audience=audience,
-                identity=identity,
-                progress=progress,
-            )
+            return await rollout(task, policy, cases, store, config, **options)
         finally:
             await policy.close()
 
@@ -188,32 +101,91 @@ def play_all(
         raise stopped from group
 
 
+@dataclass
+class _Table:
+    """Where the players sit: each takes the next attempt from the pile until none is left."""
+
+    task: str
+    policy: Policy
+    environment: Callable[[], Awaitable[Environment]]
+    config: RolloutConfig
+    work: Plan
+    writer: Writer
+    bar: Bar
+    tally: Tally = field(default_factory=Tally)
+    stopped: BudgetSpentError | None = None
+
+    def __post_init__(self) -> None:
+        self.pile = iter(self.work.todo)
+        self.rules = Rules(self.config.max_turns, self.config.step_timeout_s)
+
+    async def play_on(self) -> None:
+        """One player: play and store, until the pile or the budget is at its end."""
+        for case, attempt in self.pile:
+            if self.stopped:
+                return
+            self.tally.in_flight += 1
+            try:
+                episode = await self._episode(case, attempt)
+                await self.writer.add(episode)
+            except BudgetSpentError as error:
+                self.stopped = error  # others may still afford to finish theirs
+                return
+            finally:
+                self.tally.in_flight -= 1
+            self.tally.count(episode)
+            self.bar.advance(1, **self.tally.facts())
+
+    async def _episode(self, case: Case, attempt: int) -> Episode:
+        while True:
+            try:
+                return await play(
+                    self.policy,
+                    await self.environment(),
+                    case,
+                    run=self.work.run,
+                    task=self.task,
+                    attempt=attempt,
+                    sampling=sampling_of(self.config, case, attempt),
+                    rules=self.rules,
+                )
+            except PlayAgain:
+                continue
+
+    def say_if_stopped(self) -> None:
+        """Raise what stopped the players early, with how far they came."""
+        if self.stopped is not None:
+            played = self.work.stored + self.tally.played
+            raise BudgetSpentError(
+                f"{self.stopped.problem}: {played:,} of {self.work.total:,} episodes are played",
+                "raise [rollout] budget_usd and run the same command again: it goes on from here",
+            )
+
+
+@asynccontextmanager
+async def _environments(
+    task: Task, audience: Audience, config: RolloutConfig
+) -> AsyncIterator[Callable[[], Awaitable[Environment]]]:
+    """What makes a fresh environment, here or in one of the configured processes."""
+
+    async def here() -> Environment:
+        return task.environment(audience)
+
+    if not config.processes:
+        yield here
+        return
+    if config.budget_usd is not None and isinstance(await here(), Spender):
+        raise PrenticeError(
+            "models inside an environment cannot be paid from the budget when it runs in another process",
+            "set [rollout] processes = 0",
+        )
+    async with Processes(task, audience, config.processes) as processes:
+        yield processes.environment
+
+
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from _leaves(error)
         else:
             yield error
-
-
-class _Tally:
-    """What the progress line says beside the count."""
-
-    def __init__(self) -> None:
-        self.played = self.right = self.failed = 0
-        self.dollars = self.cpu = 0.0
-
-    def count(self, episode: Episode) -> dict[str, str]:
-        self.played += 1
-        self.right += episode.metric("success") is True
-        self.failed += episode.failure is not None
-        self.dollars += episode.total("cost_usd") or 0.0
-        self.cpu += episode.total("processing_s") or 0.0
-        facts = {"success": f"{self.right / self.played:.0%}"}
-        if self.dollars:
-            facts["cost"] = f"${self.dollars:.4f}"
-        elif self.cpu:
-            facts["cost"] = f"{self.cpu:.0f} CPU-s"
-        if self.failed:
-            facts["failed"] = str(self.failed)
-        return facts

@@ -1,0 +1,193 @@
+"""Environments in processes of their own: for those that compute much, and those that may hang or crash.
+
+The processes are fresh interpreters, never forks, and talk over pipes, so that no script needs a main guard. A process
+serves many episodes in turn. When one dies or is stopped, the episode it was at work for has failed; the others that it
+served begin anew in the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import itertools
+import pickle
+import sys
+from collections import deque
+from typing import Self
+
+from prentice.errors import PrenticeError
+from prentice.records import Failure, Metric, Reply, Request
+from prentice.rollouts.boundary import EndedEarly, PlayAgain
+from prentice.rollouts.wire import Answer, Call, Hello
+from prentice.rollouts.worker import HINT
+from prentice.tasks.contract import Audience, Case, Environment, Step, Task
+
+_LONGEST_LINE = 1 << 30
+
+
+class Processes:
+    """So many processes, started when first needed and again when they die; leaving the block ends them.
+
+    Args:
+        task: is pickled, so its class lies in a module and it holds no open file or connection.
+    Raises: PrenticeError if the task cannot be pickled.
+    """
+
+    def __init__(self, task: Task, audience: Audience, count: int) -> None:
+        try:
+            pickled = base64.b64encode(pickle.dumps(task)).decode()
+        except Exception as error:
+            raise PrenticeError(f"task {task.name!r} cannot be sent to another process: {error}", HINT) from error
+        self._hello = Hello(path=tuple(sys.path), task=pickled)
+        self._audience: Audience = audience
+        self._count = count
+        self._starts: list[asyncio.Task[_Worker]] = []
+        self._numbers = itertools.count()
+
+    async def __aenter__(self) -> Self:
+        self._starts = [asyncio.create_task(_Worker.start(self._hello)) for _ in range(self._count)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for start in self._starts:
+            start.cancel()
+        for worker in await asyncio.gather(*self._starts, return_exceptions=True):
+            if isinstance(worker, _Worker):
+                await worker.end()
+
+    async def environment(self) -> Environment:
+        """A fresh environment for one episode, in the process that has the fewest.
+
+        Raises: PrenticeError if no process can be started.
+        """
+        for place, start in enumerate(self._starts):
+            if start.done() and start.result().dead:
+                self._starts[place] = asyncio.create_task(_Worker.start(self._hello))
+        if not any(start.done() for start in self._starts):
+            await asyncio.wait(self._starts, return_when=asyncio.FIRST_COMPLETED)
+        ready = [start.result() for start in self._starts if start.done()]
+        worker = min(ready, key=lambda worker: worker.episodes)
+        return _Elsewhere(worker, next(self._numbers), self._audience)
+
+
+class _Worker:
+    """One process, from its start to its end."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.episodes = 0
+        self.dead = False
+        self._process, self._calls, self._answers = process, process.stdin, process.stdout
+        self._unanswered: deque[asyncio.Future[Answer]] = deque()
+        self._reading: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, hello: Hello) -> Self:
+        """A process that has made the task.
+
+        Raises: PrenticeError if it could not.
+        """
+        pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        command = (sys.executable, "-m", "prentice.rollouts.worker")
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=nothing, limit=_LONGEST_LINE
+        )
+        worker = cls(process)
+        try:
+            worker._calls.write(hello.model_dump_json().encode() + b"\n")
+            first = await worker._answers.readline()
+            if not first:
+                how = await worker._how_it_ended()
+                raise PrenticeError(f"a process for environments ended at its start ({how})", HINT)
+            _checked(Answer.model_validate_json(first))
+        except BaseException:
+            await worker.end()
+            raise
+        worker._reading = asyncio.create_task(worker._read())
+        return worker
+
+    async def ask(self, call: Call) -> Answer:
+        """The answer to a call; cancelling it stops the process, which cannot be told to leave a call.
+
+        Raises: EndedEarly if the environment failed or the process died of it, PlayAgain if it died of another.
+        """
+        if self.dead:
+            raise PlayAgain
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._unanswered.append(answer)
+        self._calls.write(call.model_dump_json(exclude_defaults=True).encode() + b"\n")
+        try:
+            return _checked(await answer)
+        except asyncio.CancelledError:
+            self.dead = True
+            self._kill()
+            raise
+
+    async def end(self) -> None:
+        """Stop it."""
+        self.dead = True
+        self._kill()
+        if self._reading is not None:
+            await self._reading
+        await self._process.wait()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def _read(self) -> None:
+        while line := await self._answers.readline():
+            answer = self._unanswered.popleft()
+            if not answer.done():
+                answer.set_result(Answer.model_validate_json(line))
+        self.dead = True
+        how = await self._how_it_ended()
+        # it answers in order, so the first without an answer was at work; a cancelled one there is why it was stopped
+        at_work: Exception = EndedEarly(Failure(where="environment", message=f"its process died ({how})"))
+        for answer in self._unanswered:
+            if not answer.done():
+                answer.set_exception(at_work)
+            at_work = PlayAgain()
+
+    async def _how_it_ended(self) -> str:
+        code = await self._process.wait()
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _checked(answer: Answer) -> Answer:
+    if answer.failure is not None:
+        raise EndedEarly(answer.failure)
+    if answer.to_fix is not None:
+        raise PrenticeError(*answer.to_fix)
+    return answer
+
+
+class _Elsewhere:
+    """The environment of one episode, in one of the processes."""
+
+    def __init__(self, worker: _Worker, episode: int, audience: Audience) -> None:
+        self._worker, self._episode, self._audience = worker, episode, audience
+        worker.episodes += 1
+
+    async def reset(self, case: Case) -> Request:
+        call = Call(episode=self._episode, method="reset", audience=self._audience, case=case)
+        answer = await self._worker.ask(call)
+        assert answer.request is not None
+        return answer.request
+
+    async def step(self, reply: Reply) -> Step:
+        answer = await self._worker.ask(Call(episode=self._episode, method="step", reply=reply))
+        assert answer.step is not None
+        return answer.step
+
+    async def spent(self) -> tuple[Metric, ...]:
+        if self._worker.dead:
+            return ()
+        return (await self._worker.ask(Call(episode=self._episode, method="spent"))).spent
+
+    async def close(self) -> None:
+        self._worker.episodes -= 1
+        if not self._worker.dead:
+            await self._worker.ask(Call(episode=self._episode, method="close"))

@@ -1,0 +1,39 @@
+"""What a rollout and the processes of its environments say to each other: one JSON object a line, in order."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prentice.records import Failure, Metric, Reply, Request
+from prentice.records.base import Record
+from prentice.tasks.contract import Audience, Case, Step
+
+
+class Hello(Record):
+    """The first line to a new process."""
+
+    path: tuple[str, ...]
+    """Where Python looks for modules."""
+    task: str
+    """The task, pickled and in base64: it is made once a process, not once an episode."""
+
+
+class Call(Record):
+    """Call a method of the environment that plays one episode."""
+
+    episode: int
+    method: Literal["reset", "step", "spent", "close"]
+    audience: Audience = "teacher"
+    case: Case | None = None
+    reply: Reply | None = None
+
+
+class Answer(Record):
+    """What it returned or how it failed; every call has one, in the order of the calls."""
+
+    request: Request | None = None
+    step: Step | None = None
+    spent: tuple[Metric, ...] = ()
+    failure: Failure | None = None
+    to_fix: tuple[str, str] | None = None
+    """Problem and hint of an error that is the user's to fix."""

@@ -1,0 +1,70 @@
+"""Finished episodes go to the store from one thread, all that have gathered while it was busy in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self
+
+from prentice.errors import DataError
+from prentice.records import Episode
+from prentice.records.store import Store
+
+
+class Writer:
+    """Writes episodes while it is entered; leaving it waits for what is under way.
+
+    Whoever hands an episode over waits until it is stored. So never more episodes wait here than are in flight, and a
+    kill loses none that was counted.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._waiting: list[tuple[Episode, asyncio.Future[None]]] = []
+        self._work: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._work is not None:
+            await self._work
+        self._thread.shutdown()
+
+    async def add(self, episode: Episode) -> None:
+        """Store `episode`; it is stored too if the caller is cancelled meanwhile.
+
+        Raises: DataError if it cannot be stored, StoreError if the store refuses.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((episode, done))
+        if self._work is None or self._work.done():
+            self._work = asyncio.create_task(self._write())
+        await done
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            errors = await loop.run_in_executor(self._thread, self._store_all, [episode for episode, _ in batch])
+            for (_, done), error in zip(batch, errors, strict=True):
+                if done.done():
+                    continue  # who waited for it was cancelled
+                if error is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(error)
+
+    def _store_all(self, episodes: Sequence[Episode]) -> list[Exception | None]:
+        """What kept each from being stored; one that cannot be stored keeps no other from it."""
+        try:
+            self._store.add(episodes)
+        except DataError as error:
+            if len(episodes) > 1:
+                return [self._store_all([episode])[0] for episode in episodes]
+            return [error]
+        except Exception as error:
+            return [error] * len(episodes)
+        return [None] * len(episodes)
