@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import multiprocessing
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -27,25 +25,6 @@ from prentice.records.store import Store
 from records_examples import exact, example
 
 DATA = Path(__file__).parent / "data"
-
-
-def _open_and_add(path: Path, number: int, start: Barrier) -> None:
-    start.wait(120)
-    with Store.open(path) as store:
-        assert store.add([example(f"from-{number}"), example("from-all")]) in (1, 2)
-
-
-def test_eight_processes_open_a_new_store_at_once(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    start = spawn.Barrier(8)
-    processes = [spawn.Process(target=_open_and_add, args=(tmp_path / "store.db", n, start)) for n in range(8)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * 8
-    with Store.open(tmp_path / "store.db") as store:
-        assert [episode.case for episode in store.episodes()] == [*(f"from-{n}" for n in range(8)), "from-all"]
 
 
 def test_the_steps_lead_to_the_schema_that_the_queries_use(place: str | Path) -> None:

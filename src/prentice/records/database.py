@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from sqlalchemy import Insert, event, func, select
 from sqlalchemy.engine import URL, Connection, Engine, create_engine, make_url
@@ -56,6 +56,11 @@ def open_database(location: str | Path) -> tuple[Engine, Engine, str]:
     return engine, writing, place
 
 
+def is_url(location: str | Path) -> TypeGuard[str]:
+    """Whether this names a database by URL, not a file."""
+    return isinstance(location, str) and "://" in location
+
+
 @contextmanager
 def store_errors(place: str) -> Iterator[None]:
     """Turn a database's error into one line that says what it means for the user."""
@@ -87,8 +92,18 @@ def insert_all(connection: Connection, statement: Insert, rows: Sequence[Mapping
     connection.exec_driver_sql(str(statement.compile(dialect=connection.dialect)), values)
 
 
+def compact(engine: Engine) -> None:
+    """Write a file anew without the space that is free in it; a Postgres server looks after that itself."""
+    if engine.dialect.name == "sqlite":
+        raw = engine.raw_connection()
+        try:
+            raw.cursor().execute("VACUUM").close()  # not within a transaction, as a connection of SQLAlchemy is
+        finally:
+            raw.close()
+
+
 def _resolve(location: str | Path) -> tuple[URL, str]:
-    if isinstance(location, str) and "://" in location:
+    if is_url(location):
         try:
             url = make_url(location)
         except ArgumentError as error:
@@ -101,7 +116,7 @@ def _resolve(location: str | Path) -> tuple[URL, str]:
     else:
         url = URL.create("sqlite", database=str(location))
     if url.get_backend_name() != "sqlite":
-        return url, url.render_as_string(hide_password=True)
+        return url, url.set(query={}).render_as_string(hide_password=True)  # a query may hold a password too
     if not url.database or url.database == ":memory:":
         raise StoreError("a store in memory is lost when the program ends", "name a file")
     _prepare_file(Path(url.database))
@@ -188,7 +203,8 @@ def _explain(place: str, error: DBAPIError | sqlite3.Error) -> StoreError:
         return StoreError(f"{place}: cannot be opened for writing ({said})", "name a file in a folder you can write to")
     if isinstance(cause, sqlite3.Error):
         return StoreError(f"{place}: damaged ({said})", _DAMAGED)
-    return StoreError(f"{place}: {said}")
+    lost = getattr(cause, "sqlstate", "") is None  # a refusal by the server itself has a state
+    return StoreError(f"{place}: {said}", "see that the server runs and that the URL is right" if lost else "")
 
 
 def damaged(place: str, what: str) -> StoreError:

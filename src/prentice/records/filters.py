@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Any, Literal, cast, get_args
 
 from sqlalchemy import ColumnElement, select
 
 from prentice.errors import DataError
-from prentice.records.episodes import Split, Value
+from prentice.records.episodes import Value, utc_now
 from prentice.records.rows import microseconds, tag_key
 from prentice.records.schema import EPISODES, METRICS, TAGS
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 Ending = Literal["none", "any", "model", "environment", "metric", "judge"]
 _CONDITION = re.compile(r"\s*(.+?)\s*(<=|>=|!=|=|<|>)\s*(.*?)\s*", re.DOTALL)
-_ORDER = ("<", "<=", ">", ">=")
+_AGE = re.compile(r"(\d+)([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_NAMES = ("run", "task", "split", "policy", "id", "failure", "since", "before")
+_HINT = (
+    "write run=…, task=…, split=…, policy=…, id=…, failure=any, since=7d, before=2026-01-31, tag.NAME=…, or a metric"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +35,12 @@ class Condition:
     operator: Operator
     value: Value
 
-    @classmethod
-    def parse(cls, text: str) -> Condition:
-        """Read `success=true`, `steps<10`, `ending!=solved`; `true` and `false` are flags, what reads as one a number.
-
-        Raises: DataError if it is no comparison, or orders what has no order.
-        """
-        found = _CONDITION.fullmatch(text)
-        if found is None:
-            raise DataError(f"metric filter {text!r} is no comparison", "write success=true, steps<10 or ending=solved")
-        name, operator, value = found[1], found[2], _value(found[3])
-        if operator in _ORDER and (not isinstance(value, float) or math.isnan(value)):
-            raise DataError(
-                f"metric filter {text!r}: {found[3]!r} is not a number", "only numbers are smaller or larger"
-            )
-        return cls(name, operator, value)  # type: ignore[arg-type]
+    def __post_init__(self) -> None:
+        """Refuse to order what has no order."""
+        number = isinstance(self.value, float) and not math.isnan(self.value)
+        if self.operator not in ("=", "!=") and not number:
+            problem = f"{self.name}{self.operator}{self.value}: only numbers are smaller or larger"
+            raise DataError(problem, "compare a flag or a text with = or !=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +49,47 @@ class Filter:
 
     run: str | None = None
     task: str | None = None
-    split: Split | None = None
+    split: str | None = None
     policy: str | None = None
     id: str | None = None
     """The id, or how it begins."""
-    failure: Ending | None = None
-    """Where it failed; `any` and `none` say that it did or did not."""
+    failure: str | None = None
+    """Where it failed (an `Ending`); `any` and `none` say that it did or did not."""
     since: datetime | None = None
     """Begun at this moment or later, by the clock of the machine that played it."""
     before: datetime | None = None
     """Begun before this moment."""
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: tuple[Condition, ...] = ()
+
+    @classmethod
+    def parse(cls, texts: Iterable[str], now: datetime | None = None) -> Filter:
+        """Read `run=ab12`, `since=7d`, `before=2026-01-31`, `tag.role=base`, `success=true`, `steps<10`.
+
+        What is no name of an episode is one of a metric; `metric.NAME` is always one.
+
+        Args:
+            now: what an age such as `7d` counts from.
+        Raises: DataError naming what is no comparison, or compares what cannot be compared.
+        """
+        found: dict[str, Any] = {"tags": {}, "metrics": ()}
+        for text in texts:
+            parts = _CONDITION.fullmatch(text)
+            if parts is None:
+                raise DataError(f"filter {text!r} is no comparison", _HINT)
+            name, operator, value = parts.groups()
+            if name not in _NAMES and not name.startswith("tag."):
+                condition = Condition(name.removeprefix("metric."), cast(Operator, operator), _value(value))
+                found["metrics"] += (condition,)
+            elif operator != "=":
+                raise DataError(f"filter {text!r}: only metrics can be compared with {operator}", _HINT)
+            elif name.startswith("tag."):
+                found["tags"][name.removeprefix("tag.")] = value
+            else:
+                found[name] = _moment(text, value, now or utc_now()) if name in ("since", "before") else value
+        if (failure := found.get("failure")) not in (None, *get_args(Ending)):
+            raise DataError(f"filter failure={failure}: no such ending", f"known: {', '.join(get_args(Ending))}")
+        return cls(**found)
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The filter as conditions on `EPISODES`."""
@@ -88,7 +113,7 @@ class Filter:
         return found + [_metric(condition) for condition in self.metrics]
 
 
-def _ended(failure: Ending) -> ColumnElement[bool]:
+def _ended(failure: str) -> ColumnElement[bool]:
     where = EPISODES.c.failure_where
     if failure == "none":
         return where.is_(None)
@@ -119,4 +144,15 @@ def _value(text: str) -> Value:
     try:
         return float(text)
     except ValueError:
-        return text.strip("\"'") if text[:1] == text[-1:] else text
+        quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+        return text[1:-1] if quoted else text
+
+
+def _moment(text: str, value: str, now: datetime) -> datetime:
+    """A moment, given as an age or as a date (with a time; without an offset it is the local one)."""
+    if (age := _AGE.fullmatch(value)) is not None:
+        return now - timedelta(**{_UNITS[age[2]]: int(age[1])})
+    try:
+        return datetime.fromisoformat(value).astimezone()
+    except ValueError as error:
+        raise DataError(f"filter {text!r}: no age and no date", "write 90d, 12h, or 2026-01-31") from error

@@ -65,7 +65,7 @@ def _write(path: Path, episodes: Iterable[Episode]) -> int:
             file = gzip.GzipFile("", "wb", 6, raw, mtime=0)  # no name and no time: equal episodes, equal bytes
         try:
             for episode in episodes:
-                file.write(_line(episode))
+                file.write(episode_line(episode))
                 number += 1
         finally:
             if file is not raw:
@@ -75,7 +75,11 @@ def _write(path: Path, episodes: Iterable[Episode]) -> int:
     return number
 
 
-def _line(episode: Episode) -> bytes:
+def episode_line(episode: Episode) -> bytes:
+    """An episode as JSON in one line, with its end.
+
+    Raises: DataError if JSON cannot hold it.
+    """
     offset = episode.started_at.utcoffset() or timedelta()
     if offset % timedelta(minutes=1):  # JSON's offsets have no seconds: the same moment in UTC loses nothing
         episode = episode.model_copy(update={"started_at": episode.started_at.astimezone(UTC)})

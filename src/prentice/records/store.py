@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from prentice.errors import DataError
-from prentice.records.database import damaged, hold_texts, insert_all, open_database, store_errors
+from prentice.records.database import compact, damaged, hold_texts, insert_all, open_database, store_errors
 from prentice.records.episodes import Episode
 from prentice.records.filters import Filter
 from prentice.records.rows import EpisodeRows, Row, Texts, from_rows, shared_texts, to_rows
@@ -111,6 +111,11 @@ class Store:
         """
         numbers = self._numbers(select(EPISODES.c.number).where(*where.conditions()))
         return sum(self._delete(numbers[start : start + BATCH].tolist()) for start in range(0, len(numbers), BATCH))
+
+    def compact(self) -> None:
+        """Give the space of what was removed back to the disk; a file needs its own size of free space meanwhile."""
+        with store_errors(self.place), self._lock:
+            compact(self._writing)
 
     def forget_failed_calls(self, run: str) -> int:
         """Remove the run's episodes that a failed call of the policy ended, so that they can be played again.

@@ -8,6 +8,7 @@ from prentice.app.cli.curate import curate
 from prentice.app.cli.demo import demo
 from prentice.app.cli.doctor import doctor
 from prentice.app.cli.encoding import write_what_can_be_shown
+from prentice.app.cli.episodes import app as episodes
 from prentice.app.cli.evaluate import evaluate
 from prentice.app.cli.export import export
 from prentice.app.cli.models import app as models
@@ -32,6 +33,7 @@ app.add_typer(train, name="train")
 app.command()(export)
 app.command()(evaluate)
 app.command()(report)
+app.add_typer(episodes, name="episodes")
 app.add_typer(models, name="models")
 
 
