@@ -24,7 +24,7 @@ from prentice.models.clients import key_variables
 GB = 10**9
 NEEDED_DISK_GB = 2.0
 """What the demo writes, the model that it fetches included."""
-NEEDED_MEMORY_GB = 2.0
+NEEDED_MEMORY_GB = 4.0
 """What training the demo's student takes."""
 HUB_SECONDS = 2.0
 
