@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,7 @@ from urllib.request import urlopen
 from prentice.errors import MissingExtraError, ModelError, PrenticeError
 from prentice.models.chat import CLOSE, OPEN, ChatFormat, parse_reply, tool_call_schema
 from prentice.models.choices import Trie, walk
+from prentice.models.slots import Slots
 from prentice.records import Message, Reply, Request, Sampling, TokenLogprob, Tool, Usage, digest
 
 ONLY_THESE = 100.0
@@ -47,7 +49,9 @@ class LocalModel:
         self.slots = slots
         self.threads = threads or idle_cores()
         self._server: Any = _start(gguf, slots, context, self.threads)
-        self._free: tuple[asyncio.AbstractEventLoop, asyncio.Queue[int]] | None = None
+        self._slots = Slots(slots)
+        # a call blocks its thread; more threads than slots would only wait for each other
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="llama")
         self._tries: dict[tuple[str, ...], Trie] = {}
         self._meter = _CpuMeter()
         properties = self._http("/props")
@@ -65,18 +69,14 @@ class LocalModel:
     async def generate(self, request: Request, sampling: Sampling) -> Reply:
         """Answer within the request's choices, schema or tools, if it names any."""
         prompt = self._without_bos(self.chat.prompt(request.messages, request.tools))
-        free = self._slots_of_this_loop()
         begun = time.perf_counter()
-        slot = await free.get()
-        try:
+        async with self._slots.take(prompt) as slot:
             with self._meter.call() as cpu:
-                call = _Call(self._server, prompt, slot, sampling)
+                call = _Call(self._server, self._threads, prompt, slot, sampling)
                 if request.choices:
                     message, finish = await self._choose(call, request.choices), "stop"
                 else:
                     message, finish = await self._write(call, request)
-        finally:
-            free.put_nowait(slot)
         return Reply(
             message=message,
             model=self.name,
@@ -95,11 +95,12 @@ class LocalModel:
         if request.choices:
             self._trie(request.choices)
         for slot in range(self.slots):
-            await _Call(self._server, prompt, slot, Sampling(max_tokens=1)).write("")
+            await _Call(self._server, self._threads, prompt, slot, Sampling(max_tokens=1)).write("")
 
     async def close(self) -> None:
         """Free the model's memory."""
         self._server = None
+        self._threads.shutdown(wait=False)
 
     async def _choose(self, call: _Call, choices: tuple[str, ...]) -> Message:
         text, _ = await walk(self._trie(choices), call.pick)
@@ -123,16 +124,6 @@ class LocalModel:
     def _without_bos(self, text: str) -> str:
         return text.removeprefix(self._bos) if self._adds_bos else text
 
-    def _slots_of_this_loop(self) -> asyncio.Queue[int]:
-        # a queue belongs to one event loop, and a script may run several, one after the other
-        loop = asyncio.get_running_loop()
-        if self._free is None or self._free[0] is not loop:
-            queue: asyncio.Queue[int] = asyncio.Queue()
-            for slot in range(self.slots):
-                queue.put_nowait(slot)
-            self._free = (loop, queue)
-        return self._free[1]
-
     def _http(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         request = HttpRequest(self._server.listening_address + path, data, {"Content-Type": "application/json"})
@@ -143,15 +134,16 @@ class LocalModel:
 class _Call:
     """One request on one slot: asks the server for tokens and adds up what that took."""
 
-    def __init__(self, server: Any, prompt: str, slot: int, sampling: Sampling) -> None:
-        self._server, self._prompt, self._slot, self._sampling = server, prompt, slot, sampling
+    def __init__(self, server: Any, threads: Executor, prompt: str, slot: int, sampling: Sampling) -> None:
+        self._server, self._threads = server, threads
+        self._prompt, self._slot, self._sampling = prompt, slot, sampling
         self.input_tokens = self.cached_tokens = self.output_tokens = 0
         self.logprobs: list[TokenLogprob] = []
 
     async def pick(self, path: Sequence[int], allowed: Sequence[int]) -> int:
         """The model's next token among `allowed`, after the prompt and the tokens of `path`."""
         body = self._body(path) | {"n_predict": 1, "n_probs": 1, "logit_bias": [[t, ONLY_THESE] for t in allowed]}
-        answer = await asyncio.to_thread(self._complete, body, first=not self.output_tokens)
+        answer = await self._ask(body, first=not self.output_tokens)
         token = int(answer["choices"][0]["logprobs"]["content"][0]["id"])
         if token not in allowed:
             raise ModelError(f"llama.cpp drew token {token}, which was not allowed")
@@ -164,7 +156,7 @@ class _Call:
             body["grammar"] = grammar
         if self._sampling.logprobs:
             body["n_probs"] = 1
-        choice = (await asyncio.to_thread(self._complete, body, first=True))["choices"][0]
+        choice = (await self._ask(body, first=True))["choices"][0]
         return str(choice["text"]), str(choice["finish_reason"])
 
     def _body(self, path: Sequence[int]) -> dict[str, Any]:
@@ -180,8 +172,9 @@ class _Call:
             "min_p": 0.0,
         }
 
-    def _complete(self, body: dict[str, Any], *, first: bool) -> dict[str, Any]:
-        answer: dict[str, Any] = self._server.handle_completions(body)
+    async def _ask(self, body: dict[str, Any], *, first: bool) -> dict[str, Any]:
+        running = asyncio.get_running_loop()
+        answer: dict[str, Any] = await running.run_in_executor(self._threads, self._server.handle_completions, body)
         if "error" in answer:
             raise ModelError(f"llama.cpp: {answer['error'].get('message', answer['error'])}")
         usage = answer["usage"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, ValidationInfo, field_validator
 
 from prentice.records.base import Record, digest
 from prentice.records.chats import Reply, Request
@@ -22,6 +23,14 @@ class Metric(Record):
     source: Literal["environment", "judge", "program", "person"] = "environment"
     turn: int | None = None
     """Index of the turn it speaks of; None: the whole episode."""
+
+    @field_validator("value", mode="before")
+    @classmethod
+    def _finite(cls, value: object, known: ValidationInfo) -> object:
+        """Name the metric: a user who divided by zero has to find it."""
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"metric {known.data.get('name')!r} is {value}")
+        return value
 
 
 class Failure(Record):

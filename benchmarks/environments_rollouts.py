@@ -1,0 +1,184 @@
+"""Rows of `make bench-environments` about rollouts: steps a second, parallel episodes, episodes in flight, kills."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+from prentice.models import ScriptedModel
+from prentice.models.catalogue import resolve_gguf
+from prentice.models.local import LocalModel, idle_cores
+from prentice.progress import Bar
+from prentice.records import Message, Reply, Request, Sampling
+from prentice.records.store import Store
+from prentice.rollouts import RolloutConfig, play_all
+from prentice.tasks.babyai import BabyAI, BabyAIConfig
+from prentice.tasks.seeds import Seeds
+
+Row = dict[str, Any]
+
+REPEATS = 5
+BASE = "smollm2-135m"
+ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
+SCENERY = ("red", "green", "blue", "grey", "ball", "box", "key", "door", "wall", "step", "left", "right", "forward")
+IN_FLIGHT = 2000
+SEEDS = Seeds(train=(0, IN_FLIGHT))
+KILLS = int(os.environ.get("PRENTICE_SOAK", "100"))
+"""In each stage."""
+
+
+def rollout_rows() -> list[Row]:
+    """Steps a second with a scripted policy, turns a second with a local one, and what thousands in flight take."""
+    return [*_scripted_rows(), *_parallel_rows(), *_in_flight_rows()]
+
+
+def soak_rows() -> list[Row]:
+    """What kills at random points cost: episodes lost or doubled, files of the dataset that differ."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from soak import soak  # noqa: PLC0415 - it lies with the tests
+    from test_pipeline import write_project  # noqa: PLC0415 - it lies with the tests
+    from tiny_models import write_tiny_llama  # noqa: PLC0415 - it lies with the tests
+
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        project = write_project(place / "project", write_tiny_llama(place / "base"))
+        (place / "scratch").mkdir()
+        damage = soak(project, place / "scratch", KILLS)
+    kills = {stage: found.kills for stage, found in damage.items()}
+    total = float(sum(found.total for found in damage.values()))
+    return [_row("kills_lost", total, "episodes and files", n=sum(kills.values()), kills=kills)]
+
+
+def _row(name: str, ours: float, unit: str, rival: float | None = None, **more: Any) -> Row:
+    ratio = None if rival is None else ours / rival
+    return {"name": name, "ours": ours, "rival": rival, "ratio": ratio, "unit": unit} | more
+
+
+def _scripted_rows() -> list[Row]:
+    """BabyAI's own random walk: reset, step, metrics, rendered request, episode, store."""
+    many = [_steps_per_s(processes=2, episodes=600) for _ in range(REPEATS)]
+    one = [_steps_per_s(processes=0, episodes=200) for _ in range(REPEATS)]
+    note = "GoToLocal, random walk, from the first finished episode on; rival: all in one process"
+    figures = [round(figure) for figure in many]
+    return [_row("scripted_steps_per_s", median(many), "steps/s", median(one), n=REPEATS, note=note, all=figures)]
+
+
+def _steps_per_s(processes: int, episodes: int) -> float:
+    task = BabyAI(BabyAIConfig(level="GoToLocal", seeds=SEEDS), Path())
+    config = RolloutConfig(processes=processes, concurrency=64, warm_up=False)
+    clock = _Clock()
+    with tempfile.TemporaryDirectory() as place, Store.open(Path(place) / "store.db") as store:
+        policy = task.baselines()["random walk"]
+        run = play_all(task, policy, task.cases("train")[:episodes], store, config, progress=clock)
+        turns = sum(len(episode.turns) for episode in store.episodes(run=run))
+    # until the first is finished, processes start and levels are imported
+    return turns * (1 - 1 / len(clock.ticks)) / (clock.ticks[-1] - clock.ticks[0])
+
+
+class _Clock:
+    """A progress that notes when each episode was counted."""
+
+    def __init__(self) -> None:
+        self.ticks: list[float] = []
+
+    @contextmanager
+    def bar(self, title: str, total: float, unit: str, done: float = 0) -> Iterator[Bar]:
+        """Count on this clock."""
+        del title, total, unit, done
+        yield self
+
+    def advance(self, amount: float = 1, **facts: str) -> None:
+        """Note the time."""
+        del amount, facts
+        self.ticks.append(time.perf_counter())
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+        del text
+
+
+def _parallel_rows() -> list[Row]:
+    """Eight episodes of a local model at once against one, on prompts like BabyAI's that are held to six choices."""
+    rates: dict[int, list[float]] = {1: [], 8: []}
+    latencies: list[float] = []
+    for repeat in range(REPEATS):
+        for together in (1, 8) if repeat % 2 else (8, 1):
+            rate, took = asyncio.run(_turns_per_s(together, turns=12, seed=repeat))
+            rates[together].append(rate)
+            latencies += took if together == 1 else []
+    ratio = median(many / one for one, many in zip(rates[1], rates[8], strict=True))
+    note = f"{BASE}, turns/s of 8 episodes together over those of one, about 100 tokens a prompt, 60 of them new"
+    alone = _row("one_local_turn_p50_ms", 1000 * median(latencies), "ms", n=len(latencies), threads=idle_cores())
+    return [_row("parallel_8_turns", ratio, "ratio", n=REPEATS, note=note, turns_per_s=rates), alone]
+
+
+async def _turns_per_s(together: int, turns: int, seed: int) -> tuple[float, list[float]]:
+    async with _model(together) as model:
+        await model.warm_up(_request(random.Random(seed)))
+
+        async def episode(number: int) -> list[float]:
+            dice = random.Random(f"{seed} {number}")
+            replies = [await model.generate(_request(dice), Sampling()) for _ in range(turns)]
+            return [reply.latency_s or 0.0 for reply in replies]
+
+        begun = time.perf_counter()
+        latencies = await asyncio.gather(*(episode(number) for number in range(together)))
+        seconds = time.perf_counter() - begun
+    return together * turns / seconds, [latency for each in latencies for latency in each]
+
+
+@asynccontextmanager
+async def _model(slots: int) -> AsyncIterator[LocalModel]:
+    model = LocalModel(resolve_gguf(BASE), slots=slots, context=512)
+    try:
+        yield model
+    finally:
+        await model.close()
+
+
+def _request(dice: random.Random) -> Request:
+    seen = " ".join(dice.choice(SCENERY) for _ in range(55))
+    rules = f"You walk through rooms to carry out an instruction. Reply with one of: {', '.join(ACTIONS)}."
+    messages = (Message(role="system", content=rules), Message(role="user", content=seen))
+    return Request(function="act", messages=messages, choices=ACTIONS)
+
+
+class _Remote(ScriptedModel):
+    """Answers after a while, as a model behind an API does, and notes what that takes here."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: "go forward", name="remote", slots=IN_FLIGHT)
+        self.threads = self.bytes = 0
+
+    async def generate(self, request: Request, sampling: Sampling) -> Reply:
+        """Go forward."""
+        await asyncio.sleep(0.5)
+        self.threads = max(self.threads, threading.active_count())
+        self.bytes = max(self.bytes, psutil.Process().memory_info().rss) if sampling.seed % 50 == 0 else self.bytes
+        return await super().generate(request, sampling)
+
+
+def _in_flight_rows() -> list[Row]:
+    task = BabyAI(BabyAIConfig(level="GoToObj", max_steps=5, seeds=SEEDS), Path())
+    policy, before = _Remote(), psutil.Process().memory_info().rss
+    threads_before = threading.active_count()
+    with tempfile.TemporaryDirectory() as place, Store.open(Path(place) / "store.db") as store:
+        play_all(task, policy, task.cases("train")[:IN_FLIGHT], store, RolloutConfig(warm_up=False))
+        played = store.count()
+    added = (policy.bytes - before) / 2**20
+    return [
+        _row(f"in_flight_{IN_FLIGHT}_threads", float(policy.threads - threads_before), "threads more", n=played),
+        _row(f"in_flight_{IN_FLIGHT}_mb", added, "MiB more", n=played),
+    ]
