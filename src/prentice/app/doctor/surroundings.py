@@ -90,12 +90,13 @@ def hub(seconds: float = HUB_SECONDS) -> Finding:
 
 def answers(url: str, seconds: float) -> Finding:
     """Whether a server answers at all; asked in a thread, since a name look-up knows no limit of time."""
-    host = urlsplit(url).hostname or ""
+    parts = urlsplit(url)
+    host, bare = parts.hostname or "", parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     reached = threading.Event()
 
     def ask() -> None:
         try:
-            urlopen(Request(url, method="HEAD"), timeout=seconds).close()
+            urlopen(Request(bare, method="HEAD"), timeout=seconds).close()
         except HTTPError:
             pass  # an answer all the same
         except OSError:
