@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -201,14 +199,13 @@ with Store.open(folder / "s.db") as store:
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this platform")
 def test_kill_9_during_a_rollout_loses_nothing_finished_and_plays_nothing_twice(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PLAYER.format(tests=str(Path(__file__).parent)), str(tmp_path)]
     stored = 0
     for _ in range(3):
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         _wait_for_lines(tmp_path / "asked", stored + 40, process)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.communicate()
         with Store.open(tmp_path / "s.db") as store:
             now = store.count()
@@ -222,7 +219,7 @@ def test_kill_9_during_a_rollout_loses_nothing_finished_and_plays_nothing_twice(
 
 
 def _wait_for_lines(path: Path, n: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 200
     while time.monotonic() < until and process.poll() is None:
         if path.exists() and len(path.read_text(encoding="utf-8").splitlines()) >= n:
             return

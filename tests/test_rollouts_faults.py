@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -122,7 +121,7 @@ def test_episodes_from_processes_equal_those_from_here_and_ran_elsewhere(tmp_pat
     here, elsewhere = found
     ids = [{t.request.inputs["process"] for e in episodes for t in e.turns} for episodes in found]
     assert len(ids[0]) == 1
-    assert len(ids[1]) == 2
+    assert 1 <= len(ids[1]) <= 2  # the one that starts first may do it all
     assert not ids[0] & ids[1]
     assert [(e.id, e.metrics, len(e.turns)) for e in here] == [(e.id, e.metrics, len(e.turns)) for e in elsewhere]
 
@@ -238,10 +237,16 @@ from rollout_tasks import CountingTask
 from prentice.app.cli.options import user_errors
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig, play_all
-task = CountingTask(100_000)
+class Telling(Slow):
+    replies = 0
+    async def generate(self, request, sampling):
+        self.replies += 1
+        if self.replies == 60:
+            print("twenty episodes", flush=True)
+        return await super().generate(request, sampling)
+task = CountingTask(5_000)
 with user_errors(), Store.open(Path(sys.argv[1])) as store:
-    print("go", flush=True)
-    play_all(task, Slow(), task.cases("train"), store, RolloutConfig(processes=1))
+    play_all(task, Telling(), task.cases("train"), store, RolloutConfig(processes=1))
 """
 
 
@@ -249,17 +254,10 @@ with user_errors(), Store.open(Path(sys.argv[1])) as store:
 def test_ctrl_c_stores_what_is_finished_and_says_in_one_line_how_to_go_on(tmp_path: Path) -> None:
     command = [sys.executable, "-c", INTERRUPTED.format(tests=str(Path(__file__).parent)), str(tmp_path / "s.db")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and not _stored(tmp_path / "s.db"):
-            time.sleep(0.05)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "twenty episodes\n"
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=120)
     assert "stopped; the same command goes on from here" in err
-    assert _stored(tmp_path / "s.db") > 0
-
-
-def _stored(place: Path) -> int:
-    if not place.exists():
-        return 0
-    with Store.open(place) as store:
-        return store.count()
+    with Store.open(tmp_path / "s.db") as store:
+        assert 10 < store.count() < 5_000

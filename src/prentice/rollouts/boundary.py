@@ -54,7 +54,9 @@ def boundary(where: Literal["model", "environment"]) -> Iterator[None]:
         raise EndedEarly(Failure(where=where, message=f"{type(error).__name__}: {error}")) from error
 
 
-async def ask_environment(limit_s: float, method: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+async def ask_environment(
+    limit_s: float | None, method: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+) -> T:
     """What a method of the environment answers; it has failed if that takes longer than `limit_s` seconds.
 
     Raises: as `boundary`.

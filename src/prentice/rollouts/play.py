@@ -20,7 +20,8 @@ class Rules:
     """What every episode of a rollout is held to."""
 
     max_turns: int = 200
-    step_timeout_s: float = 600.0
+    step_timeout_s: float | None = 600.0
+    """For one answer of the environment; None where something else keeps watch."""
     now: Callable[[], datetime] = utc_now
     """The wall clock. It may jump: nothing but `started_at` is read from it."""
 

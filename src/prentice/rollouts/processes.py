@@ -14,6 +14,8 @@ import itertools
 import pickle
 import sys
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 from prentice.errors import PrenticeError
@@ -30,23 +32,25 @@ class Processes:
     """So many processes, started when first needed and again when they die; leaving the block ends them.
 
     Args:
-        task: is pickled, so its class lies in a module and it holds no open file or connection.
-    Raises: PrenticeError if the task cannot be pickled.
+        task: is made again from its class, `config` and `folder`, or pickled where it has none; so its class lies in
+            a module.
+        limit_s: seconds that a process may take for one answer; it is stopped then.
+    Raises: PrenticeError if the task cannot be sent.
     """
 
-    def __init__(self, task: Task, audience: Audience, count: int) -> None:
+    def __init__(self, task: Task, audience: Audience, count: int, limit_s: float) -> None:
         try:
-            pickled = base64.b64encode(pickle.dumps(task)).decode()
+            pickled = base64.b64encode(pickle.dumps(_maker(task))).decode()
         except Exception as error:
             raise PrenticeError(f"task {task.name!r} cannot be sent to another process: {error}", HINT) from error
-        self._hello = Hello(path=tuple(sys.path), task=pickled)
+        self._hello = Hello(path=tuple(sys.path), make_task=pickled)
         self._audience: Audience = audience
-        self._count = count
+        self._count, self._limit_s = count, limit_s
         self._starts: list[asyncio.Task[_Worker]] = []
         self._numbers = itertools.count()
 
     async def __aenter__(self) -> Self:
-        self._starts = [asyncio.create_task(_Worker.start(self._hello)) for _ in range(self._count)]
+        self._starts = [asyncio.create_task(_Worker.start(self._hello, self._limit_s)) for _ in range(self._count)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -63,7 +67,7 @@ class Processes:
         """
         for place, start in enumerate(self._starts):
             if start.done() and start.result().dead:
-                self._starts[place] = asyncio.create_task(_Worker.start(self._hello))
+                self._starts[place] = asyncio.create_task(_Worker.start(self._hello, self._limit_s))
         if not any(start.done() for start in self._starts):
             await asyncio.wait(self._starts, return_when=asyncio.FIRST_COMPLETED)
         ready = [start.result() for start in self._starts if start.done()]
@@ -71,20 +75,33 @@ class Processes:
         return _Elsewhere(worker, next(self._numbers), self._audience)
 
 
+def _maker(task: Task) -> Callable[[], Task]:
+    if hasattr(task, "config") and hasattr(task, "folder"):
+        return partial(type(task), task.config, task.folder)
+    return partial(_itself, task)
+
+
+def _itself(task: Task) -> Task:
+    return task
+
+
 class _Worker:
     """One process, from its start to its end."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, limit_s: float) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self.episodes = 0
         self.dead = False
         self._process, self._calls, self._answers = process, process.stdin, process.stdout
+        self._limit_s = limit_s
         self._unanswered: deque[asyncio.Future[Answer]] = deque()
+        self._clock: asyncio.TimerHandle | None = None
+        self._hung = False
         self._reading: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, hello: Hello) -> Self:
+    async def start(cls, hello: Hello, limit_s: float) -> Self:
         """A process that has made the task.
 
         Raises: PrenticeError if it could not.
@@ -94,7 +111,7 @@ class _Worker:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=nothing, limit=_LONGEST_LINE
         )
-        worker = cls(process)
+        worker = cls(process, limit_s)
         try:
             worker._calls.write(hello.model_dump_json().encode() + b"\n")
             first = await worker._answers.readline()
@@ -117,6 +134,8 @@ class _Worker:
             raise PlayAgain
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._unanswered.append(answer)
+        if len(self._unanswered) == 1:
+            self._time_first()
         self._calls.write(call.model_dump_json(exclude_defaults=True).encode() + b"\n")
         try:
             return _checked(await answer)
@@ -128,7 +147,10 @@ class _Worker:
     async def end(self) -> None:
         """Stop it."""
         self.dead = True
+        if self._clock is not None:
+            self._clock.cancel()
         self._kill()
+        self._calls.close()
         if self._reading is not None:
             await self._reading
         await self._process.wait()
@@ -140,16 +162,30 @@ class _Worker:
     async def _read(self) -> None:
         while line := await self._answers.readline():
             answer = self._unanswered.popleft()
+            self._time_first()
             if not answer.done():
                 answer.set_result(Answer.model_validate_json(line))
         self.dead = True
-        how = await self._how_it_ended()
-        # it answers in order, so the first without an answer was at work; a cancelled one there is why it was stopped
-        at_work: Exception = EndedEarly(Failure(where="environment", message=f"its process died ({how})"))
+        how = f"its process died ({await self._how_it_ended()})"
+        if self._hung:
+            how = f"gave no answer within {self._limit_s:g} s ([rollout] step_timeout_s)"
+        # it answers in order, so the first without an answer is what it was at work for
+        error: Exception = EndedEarly(Failure(where="environment", message=how))
         for answer in self._unanswered:
             if not answer.done():
-                answer.set_exception(at_work)
-            at_work = PlayAgain()
+                answer.set_exception(error)
+            error = PlayAgain()
+
+    def _time_first(self) -> None:
+        """Start the clock for the call that is first in the line: the others only wait for it."""
+        if self._clock is not None:
+            self._clock.cancel()
+        running = asyncio.get_running_loop()
+        self._clock = running.call_later(self._limit_s, self._stop_hung) if self._unanswered else None
+
+    def _stop_hung(self) -> None:
+        self._hung = True
+        self._kill()
 
     async def _how_it_ended(self) -> str:
         code = await self._process.wait()

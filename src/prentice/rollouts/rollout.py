@@ -58,8 +58,8 @@ async def rollout(
         store.forget_failed_calls(run_id(task, identity, audience, cases[0].split, config))
     work = plan(task, identity, cases, store, config, audience)
     with (
-        printing_to_log(),
         progress.bar(policy.name, work.total, "episodes", done=work.stored) as bar,
+        printing_to_log(),  # after the bar, which takes standard output for itself
         limited_to(config.budget_usd, store, work.run),
     ):
         if work.todo and config.warm_up:
@@ -117,7 +117,7 @@ class _Table:
 
     def __post_init__(self) -> None:
         self.pile = iter(self.work.todo)
-        self.rules = Rules(self.config.max_turns, self.config.step_timeout_s)
+        self.rules = Rules(self.config.max_turns, None if self.config.processes else self.config.step_timeout_s)
 
     async def play_on(self) -> None:
         """One player: play and store, until the pile or the budget is at its end."""
@@ -179,7 +179,7 @@ async def _environments(
             "models inside an environment cannot be paid from the budget when it runs in another process",
             "set [rollout] processes = 0",
         )
-    async with Processes(task, audience, config.processes) as processes:
+    async with Processes(task, audience, config.processes, config.step_timeout_s) as processes:
         yield processes.environment
 
 

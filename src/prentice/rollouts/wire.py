@@ -14,8 +14,8 @@ class Hello(Record):
 
     path: tuple[str, ...]
     """Where Python looks for modules."""
-    task: str
-    """The task, pickled and in base64: it is made once a process, not once an episode."""
+    make_task: str
+    """A function without arguments that returns the task, pickled and in base64."""
 
 
 class Call(Record):

@@ -30,31 +30,35 @@ async def _answer_all(calls: BinaryIO, answers: BinaryIO) -> None:
     hello = Hello.model_validate_json(calls.readline())
     sys.path[:] = hello.path
     try:
-        task: Task = pickle.loads(base64.b64decode(hello.task))
+        task: Task = pickle.loads(base64.b64decode(hello.make_task))()
     except Exception as error:
-        _send(answers, Answer(to_fix=(f"the task cannot be made again in a process of its own: {error}", HINT)))
+        problem = f"the task cannot be made again in a process of its own: {error}"
+        _send(answers, _line(Answer(to_fix=(problem, HINT))))
         return
-    _send(answers, Answer())
+    _send(answers, _line(Answer()))
     environments: dict[int, Environment] = {}
     for line in iter(calls.readline, b""):
         _send(answers, await _answer(task, environments, Call.model_validate_json(line)))
 
 
-def _send(answers: BinaryIO, answer: Answer) -> None:
-    answers.write(answer.model_dump_json(exclude_defaults=True).encode() + b"\n")
+def _send(answers: BinaryIO, line: bytes) -> None:
+    answers.write(line)
     answers.flush()
 
 
-async def _answer(task: Task, environments: dict[int, Environment], call: Call) -> Answer:
+def _line(answer: Answer) -> bytes:
+    return answer.model_dump_json(exclude_defaults=True).encode() + b"\n"
+
+
+async def _answer(task: Task, environments: dict[int, Environment], call: Call) -> bytes:
     try:
         with boundary("environment"):
-            answer = await _call(task, environments, call)
-            answer.model_dump_json()  # what no line can hold is this environment's failure
-            return answer
+            # inside, since what no line can hold is this environment's failure
+            return _line(await _call(task, environments, call))
     except EndedEarly as ended:
-        return Answer(failure=ended.failure)
+        return _line(Answer(failure=ended.failure))
     except PrenticeError as error:
-        return Answer(to_fix=(error.problem, error.hint))
+        return _line(Answer(to_fix=(error.problem, error.hint)))
 
 
 async def _call(task: Task, environments: dict[int, Environment], call: Call) -> Answer:
