@@ -88,6 +88,7 @@ def open_policy(
     offline: bool = False,
     progress: Progress | None = None,
     providers: Mapping[str, ProviderConfig] | None = None,
+    home: Path | None = None,
 ) -> Policy:
     """The policy that `spec` names.
 
@@ -98,6 +99,7 @@ def open_policy(
         slots, threads: of a local model.
         offline: fetch nothing.
         providers: settings of remote models, by provider or by full spec.
+        home: where jobs of batches are noted; default: `.prentice` in the folder.
 
     Raises: PrenticeError of the kind that fits.
     """
@@ -115,4 +117,9 @@ def open_policy(
     from prentice.models.remote import RemoteModel
 
     sections = providers or {}
-    return RemoteModel(spec, settings_for(spec, sections), gate=shared_gate(spec, sections))
+    model = RemoteModel(spec, settings_for(spec, sections), gate=shared_gate(spec, sections))
+    if not model.settings.batch:
+        return model
+    from prentice.models.batched import BatchedModel
+
+    return BatchedModel(model, (home or folder / ".prentice") / "batches", progress=progress)

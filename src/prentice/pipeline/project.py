@@ -162,6 +162,7 @@ class Project:
             offline=self.config.offline,
             progress=progress,
             providers=self.config.providers,
+            home=self.home,
         )
 
     def identity(self, spec: str) -> str:
