@@ -20,7 +20,11 @@ _SEEN = (
     "the door to the north is open; a green key lies in the corner; nothing else can be seen from here",
     "you stand before a wall; the way you came is behind you; a blue ball lies three steps to the left",
 )
-_THOUGHT = ("the way is free as far as I can see, so", "what I look for must lie behind me, so", "it is near, so")
+_THOUGHT = (
+    "the way is free as far as I can see, and what I look for must lie there, so I",
+    "what I look for must lie behind me or behind the door that I have not opened, so I",
+    "it is near, and nothing stands between us as far as this view tells me, so I",
+)
 _SYSTEM = Message(role="system", content="You act in a small world. " + "One rule of this world is as follows. " * 20)
 _ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -23,7 +23,7 @@ from prentice.progress import Progress
 from prentice.records import Episode, Report, digest
 from prentice.records.parquet import read_dataset
 from prentice.records.store import Store
-from prentice.rollouts import play_all
+from prentice.rollouts import SHAPE_REPLIES, play_all
 from prentice.runs import StageRecord, read_record, write_atomic
 
 Facts = dict[str, JsonValue]
@@ -58,7 +58,7 @@ class Stage:
 
     name: str
     makes: str
-    """The file that shows it has been done: in the stage's own folder, or with a leading slash in the project's."""
+    """The file in the stage's folder that shows it has been done; empty for what goes to the store."""
     inputs: Callable[[Context], JsonValue]
     work: Callable[[Context, Path], Facts]
 
@@ -68,7 +68,8 @@ def _rollout_inputs(context: Context) -> JsonValue:
     return [
         project.task.fingerprint(),
         project.identity(context.teacher),
-        project.config.rollout.model_dump(mode="json", exclude={"concurrency"}),
+        project.config.rollout.model_dump(mode="json", include={"cases", "tries", *SHAPE_REPLIES}),
+        *([project.config.store] if project.config.store else []),  # another store has not what this one has
     ]
 
 
@@ -116,7 +117,13 @@ def _curate_inputs(context: Context) -> JsonValue:
 def _curate(context: Context, out: Path) -> Facts:
     task = context.project.task
     with context.project.store() as store:
-        episodes = _played(context.project, store, str(context.done["rollout"].facts["run"]))
+        facts = context.done["rollout"].facts
+        episodes, played = _played(context.project, store, str(facts["run"])), int(str(facts["episodes"]))
+        if len(episodes) < played:
+            raise PrenticeError(
+                f"{store.place}: of {played:,} episodes to learn from only {len(episodes):,} are still there",
+                f"play the others again: prentice run {context.project.folder} --from rollout",
+            )
         manifest = curate(
             context.project.config.curate,
             episodes,
@@ -267,7 +274,7 @@ def _report(context: Context, out: Path) -> Facts:
 
 
 STAGES = (
-    Stage("rollout", "/store.db", _rollout_inputs, _rollout),
+    Stage("rollout", "", _rollout_inputs, _rollout),
     Stage("curate", "manifest.json", _curate_inputs, _curate),
     Stage("train", "checkpoint.json", _train_inputs, _train),
     Stage("export", "export.json", _export_inputs, _export),

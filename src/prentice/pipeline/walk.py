@@ -133,9 +133,9 @@ def _do(context: Context, stage: Stage, *, force: bool) -> bool:
 
 def _finished(context: Context, stage: Stage) -> StageRecord | None:
     folder = context.project.home / stage.name / digest(stage.inputs(context))[:16]
-    made = context.project.home / stage.makes[1:] if stage.makes.startswith("/") else folder / stage.makes
+    made = (folder / stage.makes).exists() if stage.makes else context.project.has_store
     file = _record_file(folder)
-    return read_record(StageRecord, file) if file.exists() and made.exists() else None
+    return read_record(StageRecord, file) if file.exists() and made else None
 
 
 def _record_file(folder: Path) -> Path:
