@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,16 @@ async def test_the_policy_to_beat_takes_a_choice_by_chance_and_repeats_with_its_
     assert drawn == [(await policy.generate(request, Sampling(seed=n))).text for n in range(50)]
     assert len(set(drawn)) > 5
     assert task(tmp_path, Guess).baselines() == {}
+
+
+async def test_a_task_can_be_sent_to_another_process_unless_it_has_models_of_its_own(tmp_path: Path) -> None:
+    guess = task(tmp_path, Guess)
+    copy = pickle.loads(pickle.dumps(guess))
+    assert copy.fingerprint() == guess.fingerprint()
+    assert (await played(copy, "0")).metric("success") is True
+    with_model = task(tmp_path, AsyncGuess, models={"tries": "local:none"})
+    with pytest.raises(ConfigError, match=r"played in this process alone .*processes = 0"):
+        pickle.dumps(with_model)
 
 
 @settings(deadline=None, max_examples=50)  # the first example loads modules

@@ -117,8 +117,9 @@ class _Told:
 
 def _text_or_picture(environment: Any, observation: Any) -> str:
     """The observation where it is text, else what the environment draws with letters; what it marks gets brackets."""
-    picture = observation if isinstance(observation, str) else environment.render()
-    return _MARKED.sub(r"[\1]", picture).strip("\n")
+    if isinstance(observation, str):
+        return observation
+    return _MARKED.sub(r"[\1]", environment.render()).strip("\n")
 
 
 def _check_can_be_told(config: GymnasiumConfig, example: Any) -> None:
