@@ -31,17 +31,18 @@ from side_by_side import quiet_or_exit
 TOP = Path(__file__).parents[1]
 BABYAI = TOP / "examples" / "babyai"
 LEVELS = {"GoToObj": "goto_obj", "GoToLocal": "goto_local"}
-TURNS_OF = {"GoToObj": 1500, "GoToLocal": 3000}
+TURNS_OF = {"GoToObj": 1000, "GoToLocal": 2000}
 """Turns that every student of a level learns from: the easier one takes fewer."""
 UNSEEN = "GoToDoor"
 """Nobody learnt it: its doors occur in no training episode."""
 WHOLE, TURNS, PLAIN = "whole_episodes", "turn_curated", "plain_distillation"
 ARMS = {
-    WHOLE: ["curate.keep=success", "curate.keep_turns="],
+    WHOLE: ["curate.keep=success", "curate.keep_turns=", "evaluate.cases=200"],
     TURNS: [],
-    PLAIN: ["curate.keep=not failed", "curate.keep_turns="],
+    PLAIN: ["curate.keep=not failed", "curate.keep_turns=", "evaluate.cases=200"],
 }
-"""Arm → what it lays over the example's settings; whole episodes are the study's own form."""
+"""Arm → what it lays over the example's settings; whole episodes are the study's own form. The arms beside the student's
+play fewer cases: they lose their way, and an episode without success takes four times as long as one with it."""
 ALIKE = ('evaluate.policies=["teacher", "student"]', "export.check_rows=20")
 LARGE, LARGE_CASES = "qwen2.5-coder-1.5b", 40
 """A real language model in the teacher's place; it reads its prompt at about 60 tokens a second, hence few cases."""

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prentice.errors import ConfigError, UnknownNameError
 from prentice.config import build
+from prentice.errors import ConfigError, UnknownNameError
 from prentice.models import ScriptedModel
 from prentice.records import Episode, Message, Reply, Sampling
 from prentice.rollouts import play
 from prentice.tasks.babyai import BabyAI, BabyAIConfig
 from prentice.tasks.babyai.paths import STEP
 from prentice.tasks.babyai.policies import MOVES, Expert, RandomWalk
-from prentice.tasks.babyai.task import legal_action
-from prentice.tasks.babyai.words import ACTIONS, describe, shorten
+from prentice.tasks.babyai.task import EXAMPLE, legal_action
+from prentice.tasks.babyai.words import ACTIONS, describe, is_about, shorten
 from prentice.tasks.babyai.world import World, level_ids
 
 HERE = Path()
@@ -70,6 +70,32 @@ def test_the_students_wording_keeps_every_fact_in_fewer_words() -> None:
     assert shorten("a red key 2 steps left and 1 step forward\na wall 5 steps right") == (
         "red key two left one forward\nwall five right"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "mission", "about"),
+    [
+        ("red key two left one forward", "go to the red key", True),
+        ("red ball two forward", "go to a ball on your left", True),
+        ("closed red door one left", "go to the red door", True),
+        ("red ball two forward", "go to the blue ball", False),
+        ("red ball two forward", "go to the red key", False),
+        ("wall two left", "go to the wall", False),
+        ("nothing", "go to the red key", False),
+    ],
+)
+def test_what_the_instruction_names_is_found_in_what_is_seen(line: str, mission: str, about: bool) -> None:
+    assert is_about(line, mission) is about
+
+
+def test_the_student_reads_what_its_goal_names_last_and_the_goal_after_it() -> None:
+    inputs = {**EXAMPLE, "observation": "a red ball 2 steps forward\na wall 3 steps left\na red key 1 step right"}
+    student = make_task().render("act", inputs, "student")
+    assert student.messages[-1].content.splitlines() == [
+        *("turn left", "wall three left", "red key one right", "red ball two forward", "go to the red ball")
+    ]
+    teacher = make_task().render("act", inputs, "teacher")
+    assert "a red ball 2 steps forward\na wall 3 steps left\na red key 1 step right" in teacher.messages[-1].content
 
 
 def test_levels_are_known_by_name_and_a_wrong_name_names_the_nearest() -> None:

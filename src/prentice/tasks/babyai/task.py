@@ -13,12 +13,13 @@ from pydantic import Field, JsonValue
 from prentice.models.policy import Policy
 from prentice.records import Message, Metric, Reply, Request, Split, digest
 from prentice.tasks.babyai.policies import WAITED, Expert, RandomWalk
-from prentice.tasks.babyai.words import ACTIONS, shorten
+from prentice.tasks.babyai.words import ACTIONS, is_about, shorten
 from prentice.tasks.babyai.world import Outcome, World, make_level
 from prentice.tasks.contract import Audience, Case, Environment, Step, TaskConfig
 from prentice.tasks.seeds import Seeds
 
 FUNCTION = "act"
+AUDIENCES: tuple[Audience, ...] = ("teacher", "student")
 CLUMSY = "clumsy expert"
 MEANINGS = (
     "turn to your left",
@@ -39,6 +40,13 @@ RULES = "\n".join(
 )
 ANSWER = "Reply with the action alone."
 THINK = "Think in one or two sentences, then write the action in a last line that begins with `Action:`."
+EXAMPLE: Mapping[str, JsonValue] = {
+    "mission": "go to the red ball",
+    "observation": "a red ball 2 steps left and 1 step forward\na closed blue door 3 steps right",
+    "history": [["a wall 1 step forward", ACTIONS[0]]],
+    "actions": [ACTIONS[0]],
+}
+"""Its prompts stand for all prompts where they are compared."""
 _ACTION_LINE = re.compile(r"action:\s*(.+)", re.IGNORECASE)
 
 
@@ -84,7 +92,8 @@ class BabyAI:
     def fingerprint(self) -> str:
         """Hash of what shapes an episode of one seed: more seeds, or another policy, leave what was played valid."""
         settings = self.config.model_dump(mode="json", exclude={"clumsiness", "seeds"})
-        return digest([settings, RULES, ANSWER, THINK])
+        prompts = [self.render(FUNCTION, EXAMPLE, audience).model_dump(mode="json") for audience in AUDIENCES]
+        return digest([settings, prompts])
 
     def cases(self, split: Split) -> Sequence[Case]:
         """One case a seed."""
@@ -95,7 +104,7 @@ class BabyAI:
         ]
 
     def render(self, function: str, inputs: Mapping[str, JsonValue], audience: Audience) -> Request:
-        """The prompt: the instruction first, what was done before, what is seen now last, so that it can be cached."""
+        """The prompt: what stays the same comes first, so that it can be cached; what is seen now comes late."""
         show = self._for_teacher if audience == "teacher" else self._for_student
         return Request(
             function=function,
@@ -113,8 +122,11 @@ class BabyAI:
     def _for_student(self, inputs: Mapping[str, JsonValue]) -> tuple[Message, ...]:
         past = ", ".join(done or "nothing" for _, done in _history(inputs))
         seen = shorten(str(inputs["observation"])) or "nothing"
-        content = f"{past or 'start'}\n{seen}" if self.config.history else seen
-        return Message(role="system", content=str(inputs["mission"])), Message(role="user", content=content)
+        mission = str(inputs["mission"])
+        # a small model is slow to learn to look things up: what the goal names stands next to it, and both at the end
+        ordered = sorted(seen.splitlines(), key=lambda line: is_about(line, mission))
+        lines = [*([past or "start"] if self.config.history else []), *ordered, mission]
+        return Message(role="system", content="Walk."), Message(role="user", content="\n".join(lines))
 
     def environment(self, audience: Audience) -> Environment:
         """A fresh environment."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
@@ -41,6 +42,15 @@ def shorten(text: str) -> str:
     tokenizers do not split from the space before them.
     """
     return re.sub(r"\d", lambda digit: NUMBERS[int(digit[0])], _FILLERS.sub("", text))
+
+
+def is_about(line: str, mission: str) -> bool:
+    """Whether a shortened line is about a thing that the instruction names, as `red key two left` in `go to the red key`."""
+    thing = list(takewhile(lambda word: word not in NUMBERS, line.split()))
+    if len(thing) < 2:
+        return False
+    colour, kind = thing[-2:]
+    return any(f"{word} {kind}" in mission for word in (colour, "a", "the"))
 
 
 def _walls(cells: Sequence[Sequence[Sequence[int]]]) -> Iterator[str]:
