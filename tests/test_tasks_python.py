@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prentice.config import build
-from prentice.errors import ConfigError, DataError
+from prentice.errors import ConfigError, DataError, PrenticeError
 from prentice.models import ScriptedModel
 from prentice.pipeline import Project
 from prentice.records import Episode, Failure, Message, Sampling
-from prentice.rollouts import play
+from prentice.records.store import Store
+from prentice.rollouts import RolloutConfig, play, rollout
 from prentice.tasks import Ask
 from prentice.tasks.python import PythonConfig, PythonTask
 
@@ -347,14 +347,15 @@ async def test_the_policy_to_beat_takes_a_choice_by_chance_and_repeats_with_its_
     assert task(tmp_path, Guess).baselines() == {}
 
 
-async def test_a_task_can_be_sent_to_another_process_unless_it_has_models_of_its_own(tmp_path: Path) -> None:
-    guess = task(tmp_path, Guess)
-    copy = pickle.loads(pickle.dumps(guess))
-    assert copy.fingerprint() == guess.fingerprint()
-    assert (await played(copy, "0")).metric("success") is True
-    with_model = task(tmp_path, AsyncGuess, models={"tries": "local:none"})
-    with pytest.raises(ConfigError, match=r"played in this process alone .*processes = 0"):
-        pickle.dumps(with_model)
+async def test_a_game_is_played_in_a_process_of_its_own_unless_it_holds_models(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s.db") as store:
+        guess = task(tmp_path, Guess, seeds={"train": [7, 9]})
+        config = RolloutConfig(processes=1, warm_up=False)
+        run = await rollout(guess, ScriptedModel(lambda _: "7"), guess.cases("train"), store, config)
+        assert sorted(str(e.metric("success")) for e in store.episodes(run=run)) == ["False", "True"]
+        with_model = task(tmp_path, AsyncGuess, models={"tries": "local:none"})
+        with pytest.raises(PrenticeError, match=r"cannot be sent to another process: the models .*processes = 0"):
+            await rollout(with_model, ScriptedModel([]), with_model.cases("train"), store, config)
 
 
 @settings(deadline=None, max_examples=50)  # the first example loads modules

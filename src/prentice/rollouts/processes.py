@@ -76,6 +76,8 @@ class Processes:
 
 
 def _maker(task: Task) -> Callable[[], Task]:
+    if getattr(task, "has_models", False):
+        raise ValueError("the models inside it are held, limited and paid for by this one")
     if hasattr(task, "config") and hasattr(task, "folder"):
         return partial(type(task), task.config, task.folder)
     return partial(_itself, task)

@@ -92,13 +92,10 @@ class PythonTask(GameTask):
     def _models(self) -> dict[str, Policy]:
         return {role: self.open_model(spec) for role, spec in self.config.models.items()}
 
-    def __getstate__(self) -> dict[str, Any]:
-        # another process would load its own copy of a local model, and know nothing of this run's budget and limits
-        if self.config.models:
-            raise ConfigError(
-                "a task with [task.models] is played in this process alone", "set [rollout] processes = 0"
-            )
-        return vars(self) | {"open_model": None}
+    @property
+    def has_models(self) -> bool:
+        """Whether it is played in one process alone, which holds the models, their limits and the budget."""
+        return bool(self.config.models)
 
     def code(self) -> JsonValue:
         """Hash of the file that holds the class."""

@@ -70,7 +70,7 @@ class VerifiersTask:
     name = "verifiers"
 
     def __init__(self, config: VerifiersConfig, folder: Path) -> None:
-        self.config = config
+        self.config, self.folder = config, folder
         self.open_model: Callable[[str], Policy] = partial(open_policy, folder=folder)
         """Opens the judge's model from its spec."""
         self.loaded = _load(config, folder)
@@ -81,6 +81,11 @@ class VerifiersTask:
                 if config.judge is None:
                     raise ConfigError(f'[task] id = "{config.id}": it has a judge', "name its model in [task] judge")
                 rubric.judge_client = rubric.class_objects["judge_client"] = OpenAIForm(_ask_judge, "judge")
+
+    @property
+    def has_models(self) -> bool:
+        """Whether it is played in one process alone, which holds the judge, its limits and the budget."""
+        return self.config.judge is not None
 
     @cached_property
     def judge(self) -> Policy | None:
