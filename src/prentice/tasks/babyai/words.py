@@ -45,7 +45,7 @@ def shorten(text: str) -> str:
 
 
 def is_about(line: str, mission: str) -> bool:
-    """Whether a shortened line is about a thing that the instruction names, as `red key two left` in `go to the red key`."""
+    """Whether a shortened line is about what the instruction names: `red key two left` for `go to the red key`."""
     thing = list(takewhile(lambda word: word not in NUMBERS, line.split()))
     if len(thing) < 2:
         return False
