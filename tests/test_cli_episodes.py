@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from prentice.app.cli.main import app
+from prentice.pipeline import Project
 from prentice.records import Episode, Failure, Message, Metric, Reply, Request, Turn
 from prentice.records.jsonl import read_episodes
 from prentice.records.store import Store
@@ -163,3 +165,18 @@ def test_a_password_is_never_said() -> None:
     assert result.exit_code == 2
     assert "see that the server runs" in result.stderr
     assert "geheim" not in result.stderr + result.stdout
+
+
+def test_the_commands_of_the_page_do_what_it_says(store: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "store.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^prentice episodes (.*)$", page, flags=re.MULTILINE)
+    assert len(commands) == 6
+    for command in commands:
+        words = command.replace("examples/support", str(store)).replace("3f9a", MADE[0].id[:8]).split()
+        words = [str(tmp_path / word) if word.endswith((".gz", ".parquet")) else word for word in words]
+        assert run(*words).exit_code == 0, command
+    assert len(list(read_episodes(tmp_path / "wrong.jsonl.gz"))) == 5
+    assert pl.read_parquet(tmp_path / "all.parquet").height == 10
+    for line in re.findall(r"^store = .*$", page, flags=re.MULTILINE):
+        (tmp_path / "p.toml").write_text(f'{line}\n[task]\nkind = "x"\n[teacher]\nmodel = "x:y"\n', encoding="utf-8")
+        assert Project(tmp_path / "p.toml").config.store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,13 @@ from prentice.pipeline import Context, Project, run_stage, states
 from prentice.pipeline.record import Recorder
 from prentice.pipeline.stores import open_store
 from prentice.progress import Silent
-from prentice.records import Episode
+from prentice.records import Episode, Request
 from prentice.records.filters import Filter
 from prentice.records.jsonl import write_episodes
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig, play_all
+from prentice.tasks.classify import Classify, ClassifyConfig
+from test_records_writers import at_once
 
 
 def write_project(folder: Path, store: str) -> Path:
@@ -95,3 +98,30 @@ def test_an_environment_variable_that_is_not_set_is_named(tmp_path: Path, monkey
     folder = write_project(tmp_path / "p", 'store = "$PRENTICE_STORE"')
     with pytest.raises(ConfigError, match=r"'\$PRENTICE_STORE': that environment variable is not set"):
         Project(folder).store()
+
+
+def test_two_runs_on_one_store_both_go_on_and_every_attempt_is_stored_once(tmp_path: Path, postgres: Postgres) -> None:
+    places = [str(tmp_path / "store.db"), postgres.fresh()]
+    at_once(_play, [(places, tmp_path / str(number)) for number in range(2)])
+    for place in places:
+        with Store.open(place) as store:
+            ((run, number),) = store.runs().items()
+            assert number == 80
+            assert store.attempts(run) == {(f"c{i}", attempt) for i in range(40) for attempt in range(2)}
+            assert {episode.turns[0].reply.text for episode in store.episodes()} == {"yes"}
+
+
+def _play(start: Barrier, places: list[str], folder: Path) -> None:
+    folder.mkdir()
+    rows = "".join(f"c{i},train,text {i},yes\n" for i in range(40)) + "p,prompt,never,no\n"
+    (folder / "cases.csv").write_text("id,split,text,label\n" + rows, encoding="utf-8")
+    task = Classify(ClassifyConfig(cases=Path("cases.csv"), instructions="Which?"), folder)
+    start.wait(240)
+    for place in places:
+        with Store.open(place) as store:
+            play_all(task, ScriptedModel(_yes), task.cases("train"), store, RolloutConfig(tries=2))
+
+
+def _yes(request: Request) -> str:
+    del request
+    return "yes"

@@ -6,6 +6,8 @@ import functools
 import random
 import tempfile
 import threading
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from postgres import Postgres
 from prentice.errors import DataError, StoreError
 from prentice.records import Episode, Message, Metric, Reply, Request, Turn
 from prentice.records.database import open_database
-from prentice.records.filters import Filter
+from prentice.records.filters import Condition, Filter
 from prentice.records.store import BATCH, Store
 from records_examples import LABELS, SYSTEM, episodes, exact, example
 
@@ -222,6 +224,57 @@ def test_a_null_character_is_kept(place: str | Path) -> None:
     with Store.open(place) as store:
         store.add([odd, example("a")])
         assert list(store.episodes(Filter(policy="\x00"))) == [odd]
+
+
+SCRIPTS = (
+    "Ελληνικά Русский العربية עברית हिन्दी ไทย 한국어 日本語 中文 ქართული አማርኛ ᏣᎳᎩ 𐎠𐎼𐎹 𓀀𓂀 👩🏽‍🚀🇺🇳 e\u0301 \u202eright to left\u202c"
+    " \ufeff \u2028 \u0085 \x00 \x01 \x01\x02 \x7f \U0010ffff \ufffe"
+)
+
+
+def test_text_of_all_scripts_is_kept_wherever_it_stands(place: str | Path) -> None:
+    message = Message(role="user", content=SCRIPTS * 20)
+    turn = example().turns[0]
+    request = Request(function=SCRIPTS, inputs={SCRIPTS: SCRIPTS}, messages=(message, message), choices=(SCRIPTS,))
+    everywhere = example(
+        SCRIPTS,
+        run=SCRIPTS,
+        task=SCRIPTS,
+        policy=SCRIPTS,
+        turns=(Turn(request=request, reply=turn.reply.model_copy(update={"model": SCRIPTS})),),
+        metrics=(Metric(name=SCRIPTS, value=SCRIPTS),),
+        tags={SCRIPTS: SCRIPTS},
+    )
+    with Store.open(place) as store:
+        store.add([everywhere])
+        wanted = Filter(run=SCRIPTS, task=SCRIPTS, tags={SCRIPTS: SCRIPTS}, metrics=(Condition(SCRIPTS, "=", SCRIPTS),))
+        assert list(store.episodes(wanted)) == [everywhere]
+
+
+def test_a_reply_of_100_000_tokens_is_kept_and_quick(place: str | Path) -> None:
+    reply = Reply(message=Message(role="assistant", content="token " * 100_000), model="m")
+    long = [
+        example(f"c{n}", turns=tuple(Turn(request=turn.request, reply=reply) for turn in example().turns * 3))
+        for n in range(4)
+    ]
+    begun = time.process_time()
+    with Store.open(place) as store:
+        assert store.add(long) == 4
+        assert list(store.episodes()) == long
+    assert time.process_time() - begun < 5
+
+
+def test_a_clock_that_jumps_back_loses_and_doubles_nothing(place: str | Path) -> None:
+    begun = datetime(2026, 3, 29, 3, tzinfo=UTC)
+    some = [
+        example(f"c{n:04d}", started_at=begun + timedelta(hours=(-1) ** n * n), run=f"r{n % 2}")
+        for n in range(2 * BATCH + 3)
+    ]
+    with Store.open(place) as store:
+        store.add(some)
+        assert list(store.episodes()) == sorted(some, key=lambda e: (e.run, e.case))
+        assert {each.case for each in store.summaries(limit=3)} == {e.case for e in some[-3:]}  # stored last
+        assert store.count(Filter(since=begun)) + store.count(Filter(before=begun)) == len(some)
 
 
 def test_a_store_opens_by_url_and_makes_its_folder(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Many writers at once, in one file and in one Postgres: nothing is lost and nothing doubled."""
+"""Many writers at once, in one file and in one Postgres: nothing is lost and nothing doubled.
+
+Each process of a test imports this file: it names nothing but the store.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,7 @@ from typing import Any
 import pytest
 
 from postgres import Postgres
-from prentice.models import ScriptedModel
-from prentice.records import Request
 from prentice.records.store import Store
-from prentice.rollouts import RolloutConfig, play_all
-from prentice.tasks.classify import Classify, ClassifyConfig
 from records_examples import example
 
 WRITERS = 8
@@ -30,7 +29,7 @@ def places(tmp_path: Path, postgres: Postgres) -> list[str]:
 
 
 def test_eight_processes_on_one_new_store_lose_nothing_and_double_nothing(places: list[str]) -> None:
-    _at_once(_open_and_add, [(places, number) for number in range(WRITERS)])
+    at_once(_open_and_add, [(places, number) for number in range(WRITERS)])
     own = {f"own-{number}-{n}" for number in range(WRITERS) for n in range(5)}
     for place in places:
         with Store.open(place) as store:
@@ -50,33 +49,7 @@ def _open_and_add(start: Barrier, places: list[str], number: int) -> None:
         assert 5 <= added <= len(some)
 
 
-def test_two_runs_on_one_store_both_go_on_and_every_attempt_is_stored_once(places: list[str], tmp_path: Path) -> None:
-    _at_once(_play, [(places, tmp_path / str(number)) for number in range(2)])
-    for place in places:
-        with Store.open(place) as store:
-            ((run, number),) = store.runs().items()
-            assert number == 80
-            assert store.attempts(run) == {(f"c{i}", attempt) for i in range(40) for attempt in range(2)}
-            assert {episode.turns[0].reply.text for episode in store.episodes()} == {"yes"}
-
-
-def _play(start: Barrier, places: list[str], folder: Path) -> None:
-    folder.mkdir()
-    rows = "".join(f"c{i},train,text {i},yes\n" for i in range(40)) + "p,prompt,never,no\n"
-    (folder / "cases.csv").write_text("id,split,text,label\n" + rows, encoding="utf-8")
-    task = Classify(ClassifyConfig(cases=Path("cases.csv"), instructions="Which?"), folder)
-    start.wait(240)
-    for place in places:
-        with Store.open(place) as store:
-            play_all(task, ScriptedModel(_yes), task.cases("train"), store, RolloutConfig(tries=2))
-
-
-def _yes(request: Request) -> str:
-    del request
-    return "yes"
-
-
-def _at_once(work: Callable[..., None], arguments: list[tuple[Any, ...]]) -> None:
+def at_once(work: Callable[..., None], arguments: list[tuple[Any, ...]]) -> None:
     """Run `work` in a process for each arguments, all released at the same moment."""
     spawn = multiprocessing.get_context("spawn")
     start = spawn.Barrier(len(arguments))
