@@ -96,14 +96,14 @@ def test_a_process_that_dies_or_hangs_fails_its_own_episode_and_no_other(tmp_pat
     faults = {2: "dies", 5: "hangs", 7: "dies", 9: "raises"}
     with Store.open(tmp_path / "s.db") as store:
         task = CountingTask(12, faults=faults)
-        config = RolloutConfig(processes=1, concurrency=4, step_timeout_s=1.0)
+        config = RolloutConfig(processes=1, concurrency=4, step_timeout_s=3.0)
         run = play_all(task, yes(), task.cases("train"), store, config)
         episodes = {e.case: e for e in store.episodes(run=run)}
     assert len(episodes) == 12
     failed = {case: e.failure.message for case, e in episodes.items() if e.failure is not None}
     assert failed == {
         "c2": "its process died (exit code 3)",
-        "c5": "gave no answer within 1 s ([rollout] step_timeout_s)",
+        "c5": "gave no answer within 3 s ([rollout] step_timeout_s)",
         "c7": "its process died (exit code 3)",
         "c9": "ValueError: boom",
     }
@@ -229,8 +229,10 @@ async def test_what_is_finished_when_a_rollout_is_cancelled_is_stored(tmp_path: 
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from pathlib import Path
+# a shell lets what it starts in the background ignore Ctrl-C, tests too
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {tests!r})
 from test_rollouts_faults import Slow
 from rollout_tasks import CountingTask
