@@ -11,7 +11,9 @@ from pydantic_core import PydanticUndefined
 
 from prentice.models.limits import ProviderConfig
 from prentice.pipeline import ProjectConfig
-from prentice.tasks.classify import ClassifyConfig
+from prentice.tasks import TASKS
+from prentice.tasks.prompts import Function
+from prentice.tasks.seeds import Seeds
 
 OUT = Path(__file__).parents[1] / "docs" / "configuration.md"
 HEAD = """# Configuration
@@ -23,7 +25,10 @@ Everything in `prentice.toml`. A key that is not here is refused with the neares
 
 def page() -> str:
     """The page's text."""
-    sections = [HEAD, *_section("task", ClassifyConfig, ' with `kind = "classify"`')]
+    sections = [HEAD]
+    for kind in sorted(TASKS.rows):
+        sections += _section("task", TASKS.load(kind).Config, f' with `kind = "{kind}"`')
+    sections += _section("task.seeds", Seeds) + _section("task.functions.NAME", Function)
     top: list[str] = []
     for name, field in ProjectConfig.model_fields.items():
         kind = field.annotation
@@ -48,7 +53,10 @@ def _sections(path: str, kind: type[BaseModel]) -> list[str]:
 
 
 def _section(path: str, kind: type[BaseModel], more: str = "") -> list[str]:
-    rows = [_row(name, field.default, field.description) for name, field in kind.model_fields.items()]
+    rows = [
+        _row(name, field.get_default(call_default_factory=True), field.description)
+        for name, field in kind.model_fields.items()
+    ]
     return [f"## `[{path}]`{more}", (kind.__doc__ or "").strip(), "", *_table(rows)]
 
 
@@ -62,8 +70,12 @@ def _row(name: str, default: object, description: str | None) -> str:
     elif default is None:
         shown = "–"
     else:
-        shown = f"`{json.dumps(default, default=str)}`"
+        shown = f"`{json.dumps(default, default=_plain)}`"
     return f"| `{name}` | {shown} | {' '.join((description or '').split()).replace('|', '¦')} |"
+
+
+def _plain(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
 if __name__ == "__main__":
