@@ -26,8 +26,8 @@ Everything in `prentice.toml`. A key that is not here is refused with the neares
 def page() -> str:
     """The page's text."""
     sections = [HEAD]
-    for kind in sorted(TASKS.rows):
-        sections += _section("task", TASKS.load(kind).Config, f' with `kind = "{kind}"`')
+    for task in sorted(TASKS.rows):
+        sections += _section("task", TASKS.load(task).Config, f' with `kind = "{task}"`')
     sections += _section("task.seeds", Seeds) + _section("task.functions.NAME", Function)
     top: list[str] = []
     for name, field in ProjectConfig.model_fields.items():

@@ -16,7 +16,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 from prentice.errors import PrenticeError
 from prentice.records import Failure, Metric, Reply, Request
@@ -79,7 +79,8 @@ def _maker(task: Task) -> Callable[[], Task]:
     if getattr(task, "has_models", False):
         raise ValueError("the models inside it are held, limited and paid for by this one")
     if hasattr(task, "config") and hasattr(task, "folder"):
-        return partial(type(task), task.config, task.folder)
+        kind: Any = type(task)
+        return partial(kind, task.config, task.folder)
     return partial(_itself, task)
 
 
