@@ -17,7 +17,7 @@ from sqlalchemy import MetaData, Table, create_engine
 
 from prentice.errors import StoreError
 from prentice.records.database import open_database
-from prentice.records.filters import Condition, Filter
+from prentice.records.filters import Filter
 from prentice.records.jsonl import read_episodes
 from prentice.records.schema import METADATA
 from prentice.records.schema_1 import first_schema
@@ -73,7 +73,7 @@ def test_a_store_of_version_1_is_carried_over_whole(version_1: str | Path) -> No
         assert [exact(episode) for episode in store.episodes()] == [exact(episode) for episode in given_in]
         assert store.add([*given_in, example("new")]) == 1
         assert store.count(Filter(tags={"role": "base"})) == 1
-        assert store.count(Filter(metrics=(Condition.parse("success=true"),))) == 2
+        assert store.count(Filter.parse(["success=true"])) == 2
 
 
 def test_what_was_carried_over_is_written_as_it_would_be_today(version_1: str | Path, tmp_path: Path) -> None:

@@ -227,8 +227,8 @@ def test_a_null_character_is_kept(place: str | Path) -> None:
 
 
 SCRIPTS = (
-    "Ελληνικά Русский العربية עברית हिन्दी ไทย 한국어 日本語 中文 ქართული አማርኛ ᏣᎳᎩ 𐎠𐎼𐎹 𓀀𓂀 👩🏽‍🚀🇺🇳 e\u0301 \u202eright to left\u202c"
-    " \ufeff \u2028 \u0085 \x00 \x01 \x01\x02 \x7f \U0010ffff \ufffe"
+    "Ελληνικά Русский العربية עברית हिन्दी ไทย 한국어 日本語 中文 ქართული አማርኛ ᏣᎳᎩ 𐎠𐎼𐎹 𓀀𓂀 👩🏽‍🚀🇺🇳"
+    " e\u0301 \u202eright to left\u202c \ufeff \u2028 \u0085 \x00 \x01 \x01\x02 \x7f \U0010ffff \ufffe"
 )
 
 
