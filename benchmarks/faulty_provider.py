@@ -103,6 +103,9 @@ class FaultyServer(ThreadingHTTPServer):
         config = ProviderConfig(**{"base_url": self.url + "/v1", "price": PRICE, **settings})
         return RemoteModel(spec, config, api_key="sk-hush")
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: callers that give up break their connection."""
+
     def next_trick(self, body: dict[str, Any]) -> dict[str, Any]:
         """Note a request; return what happens to it."""
         with self.lock:

@@ -90,6 +90,20 @@ async def test_lost_replies_are_booked_like_the_one_that_came(server: FaultyServ
         assert budget.spent_usd == pytest.approx(2 * ONE_CALL_USD) == pytest.approx(reply.cost_usd)
 
 
+async def test_calls_that_lost_replies_do_not_wait_for_each_other_forever(server: FaultyServer) -> None:
+    # each has lost a reply and needs money for another attempt, which only the others could give back
+    with closing(Budget(0.0)) as budget, paid_from(budget):
+        model = server.model(retries=2)
+        budget.limit_usd = 4.5 * model.most_usd(ASK, SHORT)
+        server.tricks = [{"text": HALF, "length": 500}] * 4 + [{"text": HALF, "length": 500}] * 4
+        calls = (model.generate(ASK, SHORT) for _ in range(4))
+        async with asyncio.timeout(20):
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+        await model.close()
+        assert {type(end) for end in ends} == {BudgetSpentError}
+        assert budget.spent_usd <= budget.limit_usd
+
+
 async def test_a_call_that_is_dropped_midway_stays_spent(server: FaultyServer) -> None:
     server.tricks = [{"never": True}]
     with closing(Budget(1.0)) as budget, paid_from(budget):

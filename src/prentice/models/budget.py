@@ -128,6 +128,7 @@ class Bill:
     def __init__(self, most_usd: float) -> None:
         self._budget, self._most_usd = current_budget(), most_usd
         self._held: list[str] = []
+        self._lost = 0
 
     async def attempt(self, name: str = "") -> None:
         """Set money aside for one more attempt.
@@ -141,9 +142,22 @@ class Bill:
         """The last attempt was refused: it costs nothing."""
         self._settle(self._held[-1:], 0.0)
 
+    def lose(self) -> None:
+        """The last attempt may have been billed, but its reply never came: for now it costs the most it can.
+
+        Booked at once: calls that wait for each other's change must not hold any themselves.
+        """
+        self._settle(self._held[-1:], self._most_usd)
+        self._lost += 1
+
     def pay(self, usd_each: float | None) -> None:
-        """Book the attempts that are not refunded, each at this price; None = unknown, so at the most it can be."""
-        self._settle(self._held, self._most_usd if usd_each is None else usd_each)
+        """Book what is left, lost attempts too, at this price of one; None = unknown, so at the most it can be."""
+        if usd_each is None:
+            usd_each = self._most_usd
+        self._settle(self._held, usd_each)
+        if self._lost and self._budget is not None:
+            self._budget.settle("", self._lost * (usd_each - self._most_usd))
+        self._lost = 0
 
     def _settle(self, names: list[str], usd: float) -> None:
         for name in tuple(names):

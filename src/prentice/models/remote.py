@@ -187,6 +187,7 @@ class RemoteModel:
         """Wait for the next attempt, or give up."""
         if fault.was_lost:
             call.lost += 1
+            call.bill.lose()
         else:
             call.bill.refund()
         pause_s = backoff_s(call.attempts) if fault.pause_s is None else fault.pause_s
