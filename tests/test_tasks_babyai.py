@@ -88,14 +88,36 @@ def test_what_the_instruction_names_is_found_in_what_is_seen(line: str, mission:
     assert is_about(line, mission) is about
 
 
-def test_the_student_reads_what_its_goal_names_last_and_the_goal_after_it() -> None:
-    inputs = {**EXAMPLE, "observation": "a red ball 2 steps forward\na wall 3 steps left\na red key 1 step right"}
-    student = make_task().render("act", inputs, "student")
-    assert student.messages[-1].content.splitlines() == [
-        *("turn left", "wall three left", "red key one right", "red ball two forward", "go to the red ball")
+SEEN = "\n".join(
+    [
+        "You carry a blue box",
+        "a red ball 2 steps forward",
+        "a wall 3 steps left",
+        "a red key 1 step right and 1 step forward",
+        "a green key 1 step forward",
     ]
-    teacher = make_task().render("act", inputs, "teacher")
-    assert "a red ball 2 steps forward\na wall 3 steps left\na red key 1 step right" in teacher.messages[-1].content
+)
+
+
+@pytest.mark.parametrize(
+    ("view", "told"),
+    [
+        ("goal", ["You carry blue box", "wall three left", "green key one forward", "red ball two forward"]),
+        (
+            "all",
+            [
+                *("You carry blue box", "red ball two forward", "wall three left"),
+                *("red key one right one forward", "green key one forward"),
+            ],
+        ),
+    ],
+)
+def test_the_student_is_told_what_its_view_says_and_its_goal_last(view: str, told: list[str]) -> None:
+    task = make_task(student_view=view)
+    student = task.render("act", {**EXAMPLE, "observation": SEEN}, "student")
+    assert student.messages[-1].content.splitlines() == ["turn left", *told, "go to the red ball"]
+    teacher = task.render("act", {**EXAMPLE, "observation": SEEN}, "teacher")
+    assert SEEN in teacher.messages[-1].content
 
 
 def test_levels_are_known_by_name_and_a_wrong_name_names_the_nearest() -> None:

@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 from prentice.models.policy import Policy
 from prentice.records import Message, Metric, Reply, Request, Split, digest
 from prentice.tasks.babyai.policies import WAITED, Expert, RandomWalk
-from prentice.tasks.babyai.words import ACTIONS, is_about, shorten
+from prentice.tasks.babyai.words import ACTIONS, focus, shorten
 from prentice.tasks.babyai.world import Outcome, World, make_level
 from prentice.tasks.contract import Audience, Case, Environment, Step, TaskConfig
 from prentice.tasks.seeds import Seeds
@@ -64,6 +64,9 @@ class BabyAIConfig(TaskConfig):
     history: int = Field(3, ge=0)
     """Past steps that the prompt shows: observations and actions to the teacher, actions alone to the student, whose
     prompt is kept short."""
+    student_view: Literal["goal", "all"] = "goal"
+    """What the student is told of what is seen: walls, what it carries, what stands right before it and what its
+    instruction names (goal), or everything (all). The teacher is told everything."""
     reasoning: bool = False
     """Let the policy write its thoughts before the action; its reply is then free text."""
     illegal: Literal["wait", "forward", "end"] = "wait"
@@ -123,9 +126,10 @@ class BabyAI:
         past = ", ".join(done or "nothing" for _, done in _history(inputs))
         seen = shorten(str(inputs["observation"])) or "nothing"
         mission = str(inputs["mission"])
-        # a small model is slow to learn to look things up: what the goal names stands next to it, and both at the end
-        ordered = sorted(seen.splitlines(), key=lambda line: is_about(line, mission))
-        lines = [*([past or "start"] if self.config.history else []), *ordered, mission]
+        if self.config.student_view == "goal":
+            seen = focus(seen, mission) or "nothing"
+        # the goal comes last, beside what it names: a small model is slow to learn to look things up
+        lines = [*([past or "start"] if self.config.history else []), seen, mission]
         return Message(role="system", content="Walk."), Message(role="user", content="\n".join(lines))
 
     def environment(self, audience: Audience) -> Environment:

@@ -44,6 +44,16 @@ def shorten(text: str) -> str:
     return re.sub(r"\d", lambda digit: NUMBERS[int(digit[0])], _FILLERS.sub("", text))
 
 
+def focus(text: str, mission: str) -> str:
+    """What a walker needs of a shortened view: walls, what it carries, what stands right before it, and last its goal.
+
+    Other things are left out.
+    """
+    lines = text.splitlines()
+    goal = [line for line in lines if is_about(line, mission)]
+    return "\n".join([*(line for line in lines if line not in goal and _is_in_the_way(line)), *goal])
+
+
 def is_about(line: str, mission: str) -> bool:
     """Whether a shortened line is about what the instruction names: `red key two left` for `go to the red key`."""
     thing = list(takewhile(lambda word: word not in NUMBERS, line.split()))
@@ -51,6 +61,11 @@ def is_about(line: str, mission: str) -> bool:
         return False
     colour, kind = thing[-2:]
     return any(f"{word} {kind}" in mission for word in (colour, "a", "the"))
+
+
+def _is_in_the_way(line: str) -> bool:
+    distances = [word for word in line.split() if word in NUMBERS]
+    return not distances or line.startswith("wall") or (distances == ["one"] and line.endswith("forward"))
 
 
 def _walls(cells: Sequence[Sequence[Sequence[int]]]) -> Iterator[str]:
