@@ -27,5 +27,5 @@ def test_the_pages_configuration_is_one_that_a_project_takes() -> None:
 
 
 def test_the_page_names_every_provider_of_the_table() -> None:
-    named = {parse_spec(spec).provider for spec in re.findall(r"`([a-z]+:[^`\s]+)`", PAGE)}
+    named = {parse_spec(spec).provider for spec in re.findall(r"`([a-z]+:[^`\s\[]+)`", PAGE)}
     assert set(HONOURED) <= named
