@@ -62,9 +62,7 @@ def _tools(vf: Any, data: Any) -> Any:
 
 
 def _judged(vf: Any, data: Any) -> Any:
-    from openai import AsyncOpenAI
-
-    rubric = vf.JudgeRubric(judge_client=AsyncOpenAI(api_key="none", base_url="http://127.0.0.1:9"))
+    rubric = vf.JudgeRubric(judge_client=object())  # what it would ask, had the task not put ours in its place
 
     async def judged(judge: Any, prompt: Any, completion: Any, answer: str, state: Any) -> float:
         return float("yes" in await judge(prompt, completion, answer, state))

@@ -157,6 +157,8 @@ class _Worker:
         if self._reading is not None:
             await self._reading
         await self._process.wait()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            await self._calls.wait_closed()  # else the pipe is found open when the event loop is gone
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
