@@ -1,8 +1,8 @@
 """The measured claims of environments, rollouts and store, by `make bench-environments`.
 
 Rows go to benchmarks/results/environments.json.
-Parts are measured one after the other and written as they come; `python benchmarks/environments.py PART …` measures some
-of them anew and leaves the others' rows as they are. Times need a quiet machine.
+Parts are measured one after the other and written as they come; `python benchmarks/environments.py PART …` measures
+some of them anew and leaves the others' rows as they are. Times need a quiet machine.
 """
 
 from __future__ import annotations

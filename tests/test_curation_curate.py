@@ -220,7 +220,7 @@ def test_turns_are_kept_by_their_own_metrics_and_those_of_their_episode(tmp_path
 
 def test_a_turn_metric_no_turn_has_is_refused_with_the_nearest_names(tmp_path: Path) -> None:
     walk = about_turns(episode("c", turn("a", "card"), success=True), path_after=[1.0])
-    with pytest.raises(ConfigError, match=r"keep_turns: `path_aftr < 2`: no episode has a metric 'path_aftr'") as caught:
+    with pytest.raises(ConfigError, match="`path_aftr < 2`: no episode has a metric 'path_aftr'") as caught:
         run_curate(tmp_path, [walk], keep_turns="path_aftr < 2")
     assert "path_after" in caught.value.hint
 

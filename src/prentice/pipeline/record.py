@@ -43,12 +43,12 @@ class Recorder:
 
     def record(self, out: Path | None, progress: Progress | None = None) -> int:
         """Play what is missing; return the number of episodes, stored ones included."""
-        project, config = self.project, self.project.config
+        project, config, progress = self.project, self.project.config, progress or Silent()
         policy = project.open_policy(
             self.spec,
             slots=config.rollout.concurrency or 1,
             threads=config.threads,
-            progress=progress or Silent(),
+            progress=progress,
         )
         wanted = {case.id for case in self.cases}
         with project.store() as store:

@@ -29,7 +29,7 @@ WAITED = ""
 class RandomWalk:
     """Turns left or right or goes forward, each as likely as any other; the sampling's seed decides."""
 
-    name, slots = "random walk", 1
+    name, slots = "random walk", 16
 
     async def generate(self, request: Request, sampling: Sampling) -> Reply:
         """A random action."""
@@ -49,7 +49,7 @@ class Expert:
         clumsiness: share of the steps at which a random action is taken, drawn as `RandomWalk` draws it.
     """
 
-    slots = 1
+    slots = 16
 
     def __init__(self, clumsiness: float = 0.0) -> None:
         self.clumsiness = clumsiness

@@ -42,7 +42,7 @@ ANSWER = "Reply with the action alone."
 THINK = "Think in one or two sentences, then write the action in a last line that begins with `Action:`."
 EXAMPLE: Mapping[str, JsonValue] = {
     "mission": "go to the red ball",
-    "observation": "a red ball 2 steps left and 1 step forward\na closed blue door 3 steps right",
+    "observation": "a red ball 2 steps left and 1 step forward\na closed blue door 1 step forward",
     "history": [["a wall 1 step forward", ACTIONS[0]]],
     "actions": [ACTIONS[0]],
 }
@@ -65,8 +65,8 @@ class BabyAIConfig(TaskConfig):
     """Past steps that the prompt shows: observations and actions to the teacher, actions alone to the student, whose
     prompt is kept short."""
     student_view: Literal["goal", "all"] = "goal"
-    """What the student is told of what is seen: walls, what it carries, what stands right before it and what its
-    instruction names (goal), or everything (all). The teacher is told everything."""
+    """What the student is told of what is seen: walls, what it carries, what its instruction names and whether its way
+    is blocked (goal), or everything (all). The teacher is told everything."""
     reasoning: bool = False
     """Let the policy write its thoughts before the action; its reply is then free text."""
     illegal: Literal["wait", "forward", "end"] = "wait"

@@ -45,13 +45,15 @@ def shorten(text: str) -> str:
 
 
 def focus(text: str, mission: str) -> str:
-    """What a walker needs of a shortened view: walls, what it carries, what stands right before it, and last its goal.
+    """What a walker needs of a shortened view: walls, what it carries, its goal, and last whether its way is blocked.
 
     Other things are left out.
     """
     lines = text.splitlines()
     goal = [line for line in lines if is_about(line, mission)]
-    return "\n".join([*(line for line in lines if line not in goal and _is_in_the_way(line)), *goal])
+    others = [line for line in lines if line not in goal]
+    around = [line for line in others if _is_wall_or_carried(line) and not _is_right_before(line)]
+    return "\n".join([*around, *goal, *(["blocked"] if any(map(_is_right_before, others)) else [])])
 
 
 def is_about(line: str, mission: str) -> bool:
@@ -63,9 +65,12 @@ def is_about(line: str, mission: str) -> bool:
     return any(f"{word} {kind}" in mission for word in (colour, "a", "the"))
 
 
-def _is_in_the_way(line: str) -> bool:
-    distances = [word for word in line.split() if word in NUMBERS]
-    return not distances or line.startswith("wall") or (distances == ["one"] and line.endswith("forward"))
+def _is_wall_or_carried(line: str) -> bool:
+    return line.startswith("wall") or not any(word in NUMBERS for word in line.split())
+
+
+def _is_right_before(line: str) -> bool:
+    return [word for word in line.split() if word in NUMBERS] == ["one"] and line.endswith("forward")
 
 
 def _walls(cells: Sequence[Sequence[Sequence[int]]]) -> Iterator[str]:
