@@ -31,7 +31,7 @@ from side_by_side import quiet_or_exit
 TOP = Path(__file__).parents[1]
 BABYAI = TOP / "examples" / "babyai"
 LEVELS = {"GoToObj": "goto_obj", "GoToLocal": "goto_local"}
-TURNS_OF = {"GoToObj": 1000, "GoToLocal": 1600}
+TURNS_OF = {"GoToObj": 1000, "GoToLocal": 2000}
 """Turns that every student of a level learns from: the easier one takes fewer."""
 UNSEEN = "GoToDoor"
 """Nobody learnt it: its doors occur in no training episode."""

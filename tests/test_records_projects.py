@@ -70,9 +70,9 @@ def test_a_store_by_url_carries_rollout_and_curate_and_is_skipped_when_done(
 
 
 def test_a_store_in_another_file_stands_where_the_project_says(tmp_path: Path) -> None:
-    folder = write_project(tmp_path / "p", 'store = "../shared.db"')
+    folder = write_project(tmp_path / "p", 'store = "../common.db"')
     walked(folder)
-    with Store.open(tmp_path / "shared.db") as store:
+    with Store.open(tmp_path / "common.db") as store:
         assert store.count() == 12
 
 

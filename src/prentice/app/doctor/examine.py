@@ -7,8 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from prentice.app.doctor import software, surroundings
 from prentice.app.doctor.findings import Diagnosis, Finding, diagnose
+from prentice.app.doctor.software import installed, llamacpp, torch
+from prentice.app.doctor.surroundings import disk, hub, keys, machine, models
 from prentice.errors import PrenticeError
 from prentice.models.catalogue import default_folder
 from prentice.models.specs import LOCAL, RECORDED
@@ -25,20 +26,20 @@ def examine(folder: Path, *, offline: bool = False) -> Diagnosis:
         offline: do not ask whether the network is there.
     """
     slow: tuple[Callable[[], list[Finding]], ...] = (
-        lambda: [software.llamacpp()],
-        lambda: [software.torch()],
-        lambda: surroundings.keys(os.environ),
-        lambda: [] if offline else [surroundings.hub()],
+        lambda: [llamacpp()],
+        lambda: [torch()],
+        lambda: keys(os.environ),
+        lambda: [] if offline else [hub()],
     )
     with ThreadPoolExecutor() as pool:
         waiting = [pool.submit(look) for look in slow]
         findings = [
-            surroundings.machine(),
-            *software.installed(),
+            machine(),
+            *installed(),
             *(finding for found in waiting for finding in found.result()),
-            surroundings.disk("models", default_folder()),
-            *surroundings.models(),
-            surroundings.disk("folder", folder),
+            disk("models", default_folder()),
+            *models(),
+            disk("folder", folder),
             *project(folder),
         ]
     return diagnose(findings, f"prentice run {folder}" if (folder / PROJECT).is_file() else "prentice demo")

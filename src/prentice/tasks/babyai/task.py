@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 from prentice.models.policy import Policy
 from prentice.records import Message, Metric, Reply, Request, Split, digest
 from prentice.tasks.babyai.policies import WAITED, Expert, RandomWalk
-from prentice.tasks.babyai.words import ACTIONS, focus, shorten
+from prentice.tasks.babyai.words import ACTIONS, BLOCKED, focus, is_blocked, shorten
 from prentice.tasks.babyai.world import Outcome, World, make_level
 from prentice.tasks.contract import Audience, Case, Environment, Step, TaskConfig
 from prentice.tasks.seeds import Seeds
@@ -123,9 +123,12 @@ class BabyAI:
         return Message(role="system", content=task), Message(role="user", content="\n\n".join([*past, now]))
 
     def _for_student(self, inputs: Mapping[str, JsonValue]) -> tuple[Message, ...]:
-        past = ", ".join(done or "nothing" for _, done in _history(inputs))
-        seen = shorten(str(inputs["observation"])) or "nothing"
-        mission = str(inputs["mission"])
+        seen, mission = shorten(str(inputs["observation"])) or "nothing", str(inputs["mission"])
+        # whoever turned because the way was blocked must know it, or turns back
+        past = ", ".join(
+            f"{BLOCKED} {done or 'nothing'}" if is_blocked(shorten(before), mission) else done or "nothing"
+            for before, done in _history(inputs)
+        )
         if self.config.student_view == "goal":
             seen = focus(seen, mission) or "nothing"
         # the goal comes last, beside what it names: a small model is slow to learn to look things up

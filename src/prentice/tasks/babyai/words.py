@@ -16,6 +16,7 @@ DOORS = ("open", "closed", "locked")
 UNSEEN_OR_EMPTY, WALL, DOOR = 2, 2, 4
 """Types below the first hide nothing from a look along a line; the others are minigrid's numbers."""
 
+BLOCKED = "blocked"
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
 _FILLERS = re.compile(r"\b(a|and|steps?) ")
 
@@ -51,9 +52,13 @@ def focus(text: str, mission: str) -> str:
     """
     lines = text.splitlines()
     goal = [line for line in lines if is_about(line, mission)]
-    others = [line for line in lines if line not in goal]
-    around = [line for line in others if _is_wall_or_carried(line) and not _is_right_before(line)]
-    return "\n".join([*around, *goal, *(["blocked"] if any(map(_is_right_before, others)) else [])])
+    around = [line for line in lines if line not in goal and _is_wall_or_carried(line) and not _is_right_before(line)]
+    return "\n".join([*around, *goal, *([BLOCKED] if is_blocked(text, mission) else [])])
+
+
+def is_blocked(text: str, mission: str) -> bool:
+    """Whether something that is no goal stands right before the walker, by a shortened view."""
+    return any(_is_right_before(line) and not is_about(line, mission) for line in text.splitlines())
 
 
 def is_about(line: str, mission: str) -> bool:
