@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from prentice.errors import ModelError, PrenticeError, StoreError
+from prentice.errors import JudgeError, ModelError, PrenticeError, StoreError
 from prentice.models import ScriptedModel
 from prentice.records import Failure, Metric, Reply, Request, Sampling
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig, plan, play, play_all, rollout, run_id
-from prentice.tasks import Case, Step
+from prentice.tasks import Audience, Case, Environment, Step
 from prentice.tasks.classify import Classify, ClassifyConfig
 
 LABELS = ("yes", "no")
@@ -163,6 +163,32 @@ async def test_what_a_failed_call_ended_is_played_again(tmp_path: Path) -> None:
         run = await rollout(task, broken, task.cases("train"), store, RolloutConfig())
         assert [e.failure is not None for e in store.episodes(run=run)] == [True] * 3
         assert await rollout(task, ScriptedModel(lambda _: "yes"), task.cases("train"), store, RolloutConfig()) == run
+        assert [e.metric("success") for e in store.episodes(run=run)] == [True] * 3
+
+
+async def test_what_a_broken_judge_ended_is_played_again(tmp_path: Path) -> None:
+    class Judged(Classify):
+        """Its judge is out of order while `broken`."""
+
+        broken = True
+
+        def environment(self, audience: Audience) -> Environment:
+            return _Verdict() if self.broken else super().environment(audience)
+
+    class _Verdict(Raising):
+        async def reset(self, case: Case) -> Request:
+            return Request(function="f", inputs={"case": case.id}, messages=())
+
+        async def step(self, reply: Reply) -> Step:
+            raise JudgeError("no verdict")
+
+    make_task(tmp_path, 3)
+    task = Judged(ClassifyConfig(cases=Path("cases.csv"), instructions="Which?"), tmp_path)
+    with Store.open(tmp_path / "s.db") as store:
+        run = await rollout(task, ScriptedModel(lambda _: "yes"), task.cases("train"), store, RolloutConfig())
+        assert {e.failure and e.failure.where for e in store.episodes(run=run)} == {"judge"}
+        task.broken = False
+        await rollout(task, ScriptedModel(lambda _: "yes"), task.cases("train"), store, RolloutConfig())
         assert [e.metric("success") for e in store.episodes(run=run)] == [True] * 3
 
 

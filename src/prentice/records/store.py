@@ -118,11 +118,11 @@ class Store:
             compact(self._writing)
 
     def forget_failed_calls(self, run: str) -> int:
-        """Remove the run's episodes that a failed call of the policy ended, so that they can be played again.
+        """Remove the run's episodes that a failed call of the policy or a judge ended, so that they are played again.
 
         Returns: how many there were. Episodes that the environment ended stay: they are results.
         """
-        return self.delete(Filter(run=run, failure="model"))
+        return sum(self.delete(Filter(run=run, failure=where)) for where in ("model", "judge"))
 
     def runs(self) -> dict[str, int]:
         """Every run with its number of episodes, by name."""

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from prentice.models.budget import Budget, paid_from
+from prentice.records import Episode
 from prentice.records.store import Store
 
 LEDGER = "budget.db"
@@ -21,6 +22,12 @@ def limited_to(budget_usd: float | None, store: Store, run: str) -> Iterator[Non
         return
     # a store by URL has no place beside it: of earlier goes only what it holds is known then
     ledger = None if "://" in store.place else Path(store.place).with_name(LEDGER)
-    already_usd = sum(episode.total("cost_usd") or 0.0 for episode in store.episodes(run=run))
+    already_usd = sum(_cost(episode) for episode in store.episodes(run=run))
     with closing(Budget(budget_usd, ledger, run, already_usd)) as budget, paid_from(budget):
         yield
+
+
+def _cost(episode: Episode) -> float:
+    """What the policy cost, and the models inside the environment."""
+    inside = sum(float(m.value) for m in episode.metrics if m.turn is None and m.name.endswith("_cost_usd"))
+    return (episode.total("cost_usd") or 0.0) + inside

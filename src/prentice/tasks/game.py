@@ -67,10 +67,10 @@ class GameTask(ABC):
         """What makes the game another game: a hash of its source, a version."""
 
     def fingerprint(self) -> str:
-        """Hash of the settings, the game's code and the cases."""
+        """Hash of the settings, the game's code and the cases of a file; more seeds leave what was played valid."""
         cases = [case.model_dump(mode="json") for split in ("train", "val", "test") for case in self.file_cases(split)]
         tools = {name: [tool.model_dump(mode="json") for tool in rows] for name, rows in self.tools.items()}
-        return digest([self.config.model_dump(mode="json"), self.code(), tools, cases])
+        return digest([self.config.model_dump(mode="json", exclude={"seeds"}), self.code(), tools, cases])
 
     def file_cases(self, split: Split) -> Sequence[Case]:
         """The cases that come from a file; none where they come from seeds."""
