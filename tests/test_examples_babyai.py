@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from prentice.errors import UnknownNameError
 from prentice.pipeline import Project
 from prentice.pipeline.forecast import forecast
 from prentice.pipeline.record import Recorder
+from prentice.records import Episode
+from prentice.records.filters import Filter
 from prentice.records.parquet import read_dataset, read_ledger
 from tiny_models import write_tiny_llama
 
@@ -69,7 +72,8 @@ def test_the_whole_way_goes_over_many_turns(tmp_path: Path) -> None:
     folder = tmp_path / "project"
     shutil.copytree(BABYAI, folder, ignore=shutil.ignore_patterns(".prentice"))
     small = ["task.level=GoToObj", "task.seeds.train=[0, 6]", "task.seeds.test=[100, 120]", "task.max_steps=5"]
-    outcome = prentice.run(folder, overrides=[*small, f"student.base={base}", "export.check_rows=5", "threads=1"])
+    settings = [*small, f"student.base={base}", "export.check_rows=5", "threads=1"]
+    outcome = prentice.run(folder, overrides=settings)
     results = {result.name: result for result in outcome.report.results}
     assert list(results) == ["teacher", "student", "random walk", "expert"], "the teacher is not listed twice"
     assert results["teacher"].policy == "clumsy expert (50% random steps)"
@@ -81,6 +85,18 @@ def test_the_whole_way_goes_over_many_turns(tmp_path: Path) -> None:
     assert "a turn at the median" in outcome.page.read_text(encoding="utf-8")
     assert outcome.report.verdict is not None
     assert outcome.report.verdict.answer == "hold", "a program's costs say nothing of a language model's"
+    drawn = prentice.run(folder, overrides=[*settings, "evaluate.temperature=2.0"])
+    assert drawn.skipped == ("rollout", "curate", "train", "export"), "only held-out replies are drawn otherwise"
+    with Project(folder, settings).store() as store:
+        one, other = _replies_by_run(store.episodes(Filter(policy=student.policy, split="test")))
+    assert one != other
+
+
+def _replies_by_run(episodes: Iterable[Episode]) -> list[list[tuple[str, ...]]]:
+    runs: dict[str, list[tuple[str, ...]]] = {}
+    for episode in episodes:
+        runs.setdefault(episode.run, []).append(tuple(turn.reply.text for turn in episode.turns))
+    return list(runs.values())
 
 
 def test_a_policy_the_task_does_not_bring_is_named_with_those_it_does(tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ class EvaluateConfig(StageConfig):
     """Which cases are held out."""
     metric: str = "success"
     """The environment's flag that says whether an episode succeeded."""
+    temperature: float | None = Field(None, ge=0)
+    """Of every policy's replies; default: as in [rollout]. Above 0 a policy of many turns can leave a loop that it
+    would otherwise repeat for ever."""
     cpu_hour_usd: float | None = Field(None, gt=0)
     """Dollars for one CPU-hour, so that local models can be compared with priced ones; not set: no price is assumed."""
 

@@ -46,6 +46,8 @@ def contest(
     contestants = _Contestants(project, export, base, live_teacher, progress)
     # as the teacher's own rollout, but one attempt at every case
     rules = project.config.rollout.model_copy(update={"tries": 1, "cases": 0, "concurrency": None})
+    if config.temperature is not None:
+        rules = rules.model_copy(update={"temperature": config.temperature})
     moment = utc_now().isoformat() if anew else ""
     episodes: dict[str, Sequence[Episode]] = {}
     with project.store() as store:
