@@ -27,16 +27,21 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 
 def test_help_names_every_command_and_is_quick() -> None:
-    command = [sys.executable, "-m", "prentice", "--help"]
-    subprocess.run(command, capture_output=True, check=True)  # the first start compiles
+    shown, spent = zip(*(timed_help() for _ in range(4)), strict=True)
+    for name in ("run", "rollout", "curate", "train", "export", "evaluate", "report", "models"):
+        assert f" {name} " in shown[0]
+    # the first start compiles; the quickest of the others is the program's own, the rest is what else the machine does
+    assert min(spent[1:]) < HELP_BUDGET_CPU_S
+
+
+def timed_help() -> tuple[str, float]:
+    """What `prentice --help` prints, and the CPU seconds that it took."""
     before = os.times()
+    command = [sys.executable, "-m", "prentice", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     after = os.times()
-    for name in ("run", "rollout", "curate", "train", "export", "evaluate", "report", "models"):
-        assert f" {name} " in shown
-    # CPU time of the child: wall time would measure what else this machine does
     spent = after.children_user - before.children_user + after.children_system - before.children_system
-    assert spent < HELP_BUDGET_CPU_S
+    return shown, spent
 
 
 def project(folder: Path, text: str) -> Path:
