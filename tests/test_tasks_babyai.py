@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,12 +19,14 @@ from prentice.rollouts import play
 from prentice.tasks.babyai import BabyAI, BabyAIConfig
 from prentice.tasks.babyai.paths import STEP
 from prentice.tasks.babyai.policies import MOVES, Expert, RandomWalk
+from prentice.tasks.babyai.sight import View
 from prentice.tasks.babyai.task import EXAMPLE, legal_action
 from prentice.tasks.babyai.words import ACTIONS, describe, is_about, shorten
-from prentice.tasks.babyai.world import World, level_ids
+from prentice.tasks.babyai.world import World, level_ids, make_level
 
 HERE = Path()
 UNSEEN, EMPTY, WALL, DOOR, KEY, BALL, BOX = 0, 1, 2, 4, 5, 6, 7
+LEVELS = ("GoToLocal", "GoToDoor", "UnlockPickup", "KeyCorridorS3R3", "BossLevel")
 
 
 def make_task(**settings_: Any) -> BabyAI:
@@ -33,13 +34,12 @@ def make_task(**settings_: Any) -> BabyAI:
     return BabyAI(BabyAIConfig.model_validate({"level": "GoToObj", **settings_}), HERE)
 
 
-def view(*things: tuple[int, int, int, int, int]) -> Any:
-    """An image of empty cells with things in it: (x, y, type, colour, state)."""
-    image = np.zeros((7, 7, 3), dtype=np.uint8)
-    image[:, :, 0] = EMPTY
+def view(*things: tuple[int, int, int, int, int]) -> View:
+    """Empty cells with things in them: (x, y, type, colour, state)."""
+    cells: View = [[(EMPTY, 0, 0)] * 7 for _ in range(7)]
     for x, y, kind, colour, state in things:
-        image[x, y] = (kind, colour, state)
-    return image
+        cells[x][y] = (kind, colour, state)
+    return cells
 
 
 async def episode(task: BabyAI, policy: Any, number: int = 0, seed: int = 0) -> Episode:
@@ -59,6 +59,20 @@ def test_the_wording_is_that_of_balrog() -> None:
             "a closed blue door 1 step right",
         ]
     ), "the ball hides the wall ahead, the door the one to the right; columns come before rows"
+
+
+@given(level=st.sampled_from(LEVELS), seed=st.integers(0, 10_000), dice=st.randoms(use_true_random=False))
+@settings(max_examples=40, deadline=None)
+def test_the_agent_sees_what_minigrid_says_it_sees(level: str, seed: int, dice: random.Random) -> None:
+    world = World(level, seed, max_steps=100)
+    theirs = make_level(level)
+    seen, _ = theirs.reset(seed=seed)
+    for _ in range(30):
+        carrying = theirs.carrying and (theirs.carrying.color, theirs.carrying.type)
+        assert world.observation == describe(seen["image"].tolist(), carrying)
+        action = dice.choice((*ACTIONS, "go forward", "go forward"))
+        seen, *_ = theirs.step(ACTIONS.index(action))
+        world.act(action)
 
 
 def test_a_look_ahead_goes_through_unseen_cells_and_the_own_cell_is_no_object() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
-from typing import Any
+
+from prentice.tasks.babyai.sight import AGENT_X, AGENT_Y, DOOR, WALL, WIDTH, View
 
 ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
 """What a policy may reply; the position is minigrid's number of the action."""
@@ -13,25 +14,21 @@ ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
 TYPES = ("unseen", "empty", "wall", "floor", "door", "key", "ball", "box", "goal", "lava", "agent")
 COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
 DOORS = ("open", "closed", "locked")
-UNSEEN_OR_EMPTY, WALL, DOOR = 2, 2, 4
-"""Types below the first hide nothing from a look along a line; the others are minigrid's numbers."""
+UNSEEN_OR_EMPTY = WALL
+"""Types below it hide nothing from a look along a line."""
 
 BLOCKED = "blocked"
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
 _FILLERS = re.compile(r"\b(a|and|steps?) ")
 
-AGENT_X, AGENT_Y, WIDTH = 3, 6, 7
-"""The agent stands in the middle of the last row of its 7 × 7 view and looks towards row 0."""
 
-
-def describe(image: Any, carrying: tuple[str, str] | None = None) -> str:
+def describe(cells: View, carrying: tuple[str, str] | None = None) -> str:
     """The view as text, one thing a line.
 
     Args:
-        image: integers, (7, 7, 3): type, colour and state of the cell at column x, row y of the agent's view.
+        cells: what the agent sees.
         carrying: colour and type of what the agent holds.
     """
-    cells = image.tolist()
     held = [f"You carry a {' '.join(carrying)}"] if carrying else []
     return "\n".join([*held, *_walls(cells), *_objects(cells)])
 
@@ -78,7 +75,7 @@ def _is_right_before(line: str) -> bool:
     return [word for word in line.split() if word in NUMBERS] == ["one"] and line.endswith("forward")
 
 
-def _walls(cells: Sequence[Sequence[Sequence[int]]]) -> Iterator[str]:
+def _walls(cells: View) -> Iterator[str]:
     ahead = [(AGENT_X, y) for y in range(AGENT_Y - 1, -1, -1)]
     left = [(x, AGENT_Y) for x in range(AGENT_X - 1, -1, -1)]
     right = [(x, AGENT_Y) for x in range(AGENT_X + 1, WIDTH)]
@@ -88,7 +85,7 @@ def _walls(cells: Sequence[Sequence[Sequence[int]]]) -> Iterator[str]:
             yield f"a wall {_steps(far)} {name}"
 
 
-def _first_in_the_way(cells: Sequence[Sequence[Sequence[int]]], line: Iterable[tuple[int, int]]) -> int:
+def _first_in_the_way(cells: View, line: Iterable[tuple[int, int]]) -> int:
     """How far the first thing on this line is, if it is a wall; else 0."""
     for far, (x, y) in enumerate(line, 1):
         kind = cells[x][y][0]
@@ -97,7 +94,7 @@ def _first_in_the_way(cells: Sequence[Sequence[Sequence[int]]], line: Iterable[t
     return 0
 
 
-def _objects(cells: Sequence[Sequence[Sequence[int]]]) -> Iterator[str]:
+def _objects(cells: View) -> Iterator[str]:
     for x, column in enumerate(cells):
         for y, (kind, colour, state) in enumerate(column):
             if kind > WALL and (x, y) != (AGENT_X, AGENT_Y):

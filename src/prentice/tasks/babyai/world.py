@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from prentice.errors import MissingExtraError, UnknownNameError
 from prentice.tasks.babyai.paths import distances
+from prentice.tasks.babyai.sight import Sight
 from prentice.tasks.babyai.words import ACTIONS, describe
 
 PREFIX = "BabyAI-"
@@ -38,9 +39,10 @@ class World:
     def __init__(self, level: str, seed: int, max_steps: int) -> None:
         self.env: Any = make_level(level)
         with contextlib.redirect_stdout(io.StringIO()):  # it says which draws of a level it rejected
-            self._seen, _ = self.env.reset(seed=seed)
+            self.env.reset(seed=seed)
         self.env.max_steps = max_steps
-        self._grid = self._grid_bytes()
+        self.env.gen_obs = dict  # asked for at every step; it takes longer than all the rest, and `Sight` does its work
+        self._sight = Sight(self.env.grid)
         self._ways: dict[tuple[int, int, int], int] | None = None
 
     @property
@@ -51,19 +53,20 @@ class World:
     @property
     def observation(self) -> str:
         """What the agent sees and carries."""
-        held = self.env.carrying
-        return describe(self._seen["image"], (held.color, held.type) if held else None)
+        env, held = self.env, self.env.carrying
+        seen = self._sight.look(*map(int, env.agent_pos), int(env.agent_dir), held and held.encode())
+        return describe(seen, (held.color, held.type) if held else None)
 
     def state(self) -> tuple[Any, ...]:
         """Equal for two moments between which nothing differs but the time."""
         held = self.env.carrying
-        return (*map(int, self.env.agent_pos), int(self.env.agent_dir), held and (held.color, held.type), self._grid)
+        return (*map(int, self.env.agent_pos), int(self.env.agent_dir), held and (held.color, held.type), self._sight.key)
 
     def act(self, action: str) -> Outcome:
         """Do one of `ACTIONS`."""
-        self._seen, reward, success, cut, _ = self.env.step(ACTIONS.index(action))
-        if action in CHANGES_THE_GRID and (grid := self._grid_bytes()) != self._grid:
-            self._grid, self._ways = grid, None
+        _, reward, success, cut, _ = self.env.step(ACTIONS.index(action))
+        if action in CHANGES_THE_GRID and (sight := Sight(self.env.grid)).key != self._sight.key:
+            self._sight, self._ways = sight, None
         won = bool(success) and reward > 0
         return Outcome(done=bool(success or cut), success=won, reward=float(reward) if won else 0.0)
 
@@ -93,9 +96,6 @@ class World:
     def _last_action(self) -> int:
         """Going there is all of `go to`; the others take one action more."""
         return 0 if type(self.env.instrs).__name__ == "GoToInstr" else 1
-
-    def _grid_bytes(self) -> bytes:
-        return bytes(self.env.grid.encode().tobytes())
 
 
 def make_level(level: str) -> Any:
