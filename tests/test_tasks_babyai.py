@@ -116,7 +116,7 @@ SEEN = "\n".join(
 @pytest.mark.parametrize(
     ("view", "told"),
     [
-        ("goal", ["You carry blue box", "wall three left", "red ball two forward", "blocked"]),
+        ("goal", ["You carry blue box", "wall three left", "red ball two forward", "blocked forward"]),
         (
             "all",
             [

@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 from prentice.models.policy import Policy
 from prentice.records import Message, Metric, Reply, Request, Split, digest
 from prentice.tasks.babyai.policies import WAITED, Expert, RandomWalk
-from prentice.tasks.babyai.words import ACTIONS, BLOCKED, focus, is_blocked, shorten
+from prentice.tasks.babyai.words import ACTIONS, BLOCKED, WAYS, blocked_ways, focus, shorten
 from prentice.tasks.babyai.world import Outcome, World, make_level
 from prentice.tasks.contract import Audience, Case, Environment, Step, TaskConfig
 from prentice.tasks.seeds import Seeds
@@ -65,8 +65,8 @@ class BabyAIConfig(TaskConfig):
     """Past steps that the prompt shows: observations and actions to the teacher, actions alone to the student, whose
     prompt is kept short."""
     student_view: Literal["goal", "all"] = "goal"
-    """What the student is told of what is seen: walls, what it carries, what its instruction names and whether its way
-    is blocked (goal), or everything (all). The teacher is told everything."""
+    """What the student is told of what is seen: walls, what it carries, what its instruction names and which ways
+    are blocked (goal), or everything (all). The teacher is told everything."""
     reasoning: bool = False
     """Let the policy write its thoughts before the action; its reply is then free text."""
     illegal: Literal["wait", "forward", "end"] = "wait"
@@ -126,7 +126,7 @@ class BabyAI:
         seen, mission = shorten(str(inputs["observation"])) or "nothing", str(inputs["mission"])
         # whoever turned because the way was blocked must know it, or turns back
         past = ", ".join(
-            f"{BLOCKED} {done or 'nothing'}" if is_blocked(shorten(before), mission) else done or "nothing"
+            f"{BLOCKED} {done or 'nothing'}" if WAYS[0] in blocked_ways(shorten(before), mission) else done or "nothing"
             for before, done in _history(inputs)
         )
         if self.config.student_view == "goal":

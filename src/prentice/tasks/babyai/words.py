@@ -17,7 +17,7 @@ DOORS = ("open", "closed", "locked")
 UNSEEN_OR_EMPTY = WALL
 """Types below it hide nothing from a look along a line."""
 
-BLOCKED = "blocked"
+BLOCKED, WAYS = "blocked", ("forward", "left", "right")
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
 _FILLERS = re.compile(r"\b(a|and|steps?) ")
 
@@ -43,19 +43,21 @@ def shorten(text: str) -> str:
 
 
 def focus(text: str, mission: str) -> str:
-    """What a walker needs of a shortened view: walls, what it carries, its goal, and last whether its way is blocked.
+    """What a walker needs of a shortened view: walls, what it carries, its goal, and last which ways are blocked.
 
     Other things are left out.
     """
     lines = text.splitlines()
     goal = [line for line in lines if is_about(line, mission)]
-    around = [line for line in lines if line not in goal and _is_wall_or_carried(line) and not _is_right_before(line)]
-    return "\n".join([*around, *goal, *([BLOCKED] if is_blocked(text, mission) else [])])
+    around = [line for line in lines if line not in goal and _is_wall_or_carried(line) and not _ways_to(line)]
+    blocked = blocked_ways(text, mission)
+    return "\n".join([*around, *goal, *([" ".join([BLOCKED, *blocked])] if blocked else [])])
 
 
-def is_blocked(text: str, mission: str) -> bool:
-    """Whether something that is no goal stands right before the walker, by a shortened view."""
-    return any(_is_right_before(line) and not is_about(line, mission) for line in text.splitlines())
+def blocked_ways(text: str, mission: str) -> list[str]:
+    """Where something that is no goal stands right beside the walker, by a shortened view: forward, left, right."""
+    ways = {way for line in text.splitlines() if not is_about(line, mission) for way in _ways_to(line)}
+    return [way for way in WAYS if way in ways]
 
 
 def is_about(line: str, mission: str) -> bool:
@@ -71,8 +73,11 @@ def _is_wall_or_carried(line: str) -> bool:
     return line.startswith("wall") or not any(word in NUMBERS for word in line.split())
 
 
-def _is_right_before(line: str) -> bool:
-    return [word for word in line.split() if word in NUMBERS] == ["one"] and line.endswith("forward")
+def _ways_to(line: str) -> list[str]:
+    """The way to a thing that is one step away: `[left]` for `red key one left`, none for `wall two left`."""
+    words = line.split()
+    numbers = [word for word in words if word in NUMBERS]
+    return words[-1:] if numbers == ["one"] else []
 
 
 def _walls(cells: View) -> Iterator[str]:
