@@ -31,20 +31,20 @@ from side_by_side import quiet_or_exit
 TOP = Path(__file__).parents[1]
 BABYAI = TOP / "examples" / "babyai"
 LEVELS = {"GoToObj": "goto_obj", "GoToLocal": "goto_local"}
-TURNS_OF = {"GoToObj": 1000, "GoToLocal": 2000}
+TURNS_OF = {"GoToObj": 1000, "GoToLocal": 4000}
 """Turns that every student of a level learns from: the easier one takes fewer."""
-UNSEEN = "GoToDoor"
+UNSEEN, UNSEEN_CASES = "GoToDoor", 200
 """Nobody learnt it: its doors occur in no training episode."""
 WHOLE, TURNS, PLAIN = "whole_episodes", "turn_curated", "plain_distillation"
 ARMS = {
-    WHOLE: ["curate.keep=success", "curate.keep_turns=", "evaluate.cases=200"],
+    WHOLE: ["curate.keep=success", "curate.keep_turns=", "evaluate.cases=120"],
     TURNS: [],
-    PLAIN: ["curate.keep=not failed", "curate.keep_turns=", "evaluate.cases=200"],
+    PLAIN: ["curate.keep=not failed", "curate.keep_turns=", "evaluate.cases=120"],
 }
 """Arm → what it lays over the example's settings; whole episodes are the study's own form. The arms beside the
 student's play fewer cases: an episode in which they lose their way takes four times as long as one with success."""
 ALIKE = ('evaluate.policies=["teacher", "student"]', "export.check_rows=20")
-LARGE, LARGE_CASES = "qwen2.5-coder-1.5b", 40
+LARGE, LARGE_CASES = "qwen2.5-coder-1.5b", 20
 """A real language model in the teacher's place; it reads its prompt at about 60 tokens a second, hence few cases."""
 TIMED_CASES = 60
 
@@ -124,7 +124,7 @@ def _unseen_rows(best: Arm) -> list[Row]:
     players: list[tuple[str, Policy, Audience]] = [("student", student, "student")]
     players += [(name, policy, "teacher") for name, policy in project.task.baselines().items()]
     for name, policy, audience in players:
-        episodes = _played(project, policy, audience, 400)
+        episodes = _played(project, policy, audience, UNSEEN_CASES)
         won = wilson(sum(map(_won, episodes)), len(episodes))
         label = f"unseen_level_{name.replace(' ', '_')}_success"
         rows.append(_row(label, won.value, n=len(episodes), interval=[won.low, won.high], level=UNSEEN))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 
 from prentice.models.policy import Policy
-from prentice.records import Message, Metric, Reply, Request, Split
+from prentice.records import Message, Metric, Reply, Request, Sampling, Split
 from prentice.tasks import Audience, Case, Step
 
 
@@ -27,6 +27,8 @@ class Counting:
 
     async def step(self, reply: Reply) -> Step:
         self.steps += 1
+        if self.case.inputs.get("fault") == "slow":
+            time.sleep(0.1)  # noqa: ASYNC251 - it computes, that is the point
         if self.steps == 2:
             fault = await self._misbehave(str(self.case.inputs.get("fault", "")))
             if fault is not None:
@@ -54,6 +56,23 @@ class Counting:
             case "nonsense":
                 return [1, 2]  # type: ignore[return-value]
         return None
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+
+class Yes:
+    """Code alone, which may answer in any process."""
+
+    name, slots, portable = "yes", 4, True
+
+    async def generate(self, request: Request, sampling: Sampling) -> Reply:
+        """Yes."""
+        del request, sampling
+        return Reply(message=Message(role="assistant", content="yes"), model=str(os.getpid()))
+
+    async def warm_up(self, request: Request) -> None:
+        """Nothing to get ready."""
 
     async def close(self) -> None:
         """Nothing to give back."""

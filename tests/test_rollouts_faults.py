@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -15,11 +16,12 @@ import pytest
 
 from prentice.errors import PrenticeError
 from prentice.models import ScriptedModel
+from prentice.models.policy import Policy
 from prentice.records import Episode, Failure, Reply, Request, Sampling
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig, Rules, play, play_all, rollout
 from prentice.tasks import Case
-from rollout_tasks import Counting, CountingTask
+from rollout_tasks import Counting, CountingTask, Yes
 
 RULES = Rules()
 
@@ -91,15 +93,17 @@ def test_an_environment_in_a_process_cannot_print_on_the_screen(
     assert "LOOK" not in out + err
 
 
-def test_a_process_that_dies_or_hangs_fails_its_own_episode_and_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("policy", [yes(), Yes()], ids=["stays", "portable"])
+def test_a_process_that_dies_or_hangs_fails_its_own_episode_and_no_other(policy: Policy, tmp_path: Path) -> None:
     """Two deaths, one hang and one plain error among twelve cases, all on one process."""
     faults = {2: "dies", 5: "hangs", 7: "dies", 9: "raises"}
     with Store.open(tmp_path / "s.db") as store:
         task = CountingTask(12, faults=faults)
         config = RolloutConfig(processes=1, concurrency=4, step_timeout_s=3.0)
-        run = play_all(task, yes(), task.cases("train"), store, config)
+        run = play_all(task, policy, task.cases("train"), store, config)
         episodes = {e.case: e for e in store.episodes(run=run)}
     assert len(episodes) == 12
+    assert all(len(e.turns) == (2 if e.failure else 3) for e in episodes.values()), "what came before is known"
     failed = {case: e.failure.message for case, e in episodes.items() if e.failure is not None}
     assert failed == {
         "c2": "its process died (exit code 3)",
@@ -124,6 +128,26 @@ def test_episodes_from_processes_equal_those_from_here_and_ran_elsewhere(tmp_pat
     assert 1 <= len(ids[1]) <= 2  # the one that starts first may do it all
     assert not ids[0] & ids[1]
     assert [(e.id, e.metrics, len(e.turns)) for e in here] == [(e.id, e.metrics, len(e.turns)) for e in elsewhere]
+
+
+def test_a_portable_policy_answers_where_its_environment_runs_and_any_other_here(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s.db") as store:
+        task = CountingTask(8)
+        run = play_all(task, Yes(), task.cases("train"), store, RolloutConfig(processes=2))
+        turns = [turn for episode in store.episodes(run=run) for turn in episode.turns]
+        assert len(turns) == 24
+        assert all(turn.reply.model == str(turn.request.inputs["process"]) for turn in turns)
+        assert str(os.getpid()) not in {turn.reply.model for turn in turns}
+
+
+def test_a_long_episode_elsewhere_is_not_taken_for_one_that_hangs(tmp_path: Path) -> None:
+    """Forty turns of 0.1 s each against a limit of 2 s for one answer."""
+    with Store.open(tmp_path / "s.db") as store:
+        task = CountingTask(1, turns=40, faults={0: "slow"})
+        run = play_all(task, Yes(), task.cases("train"), store, RolloutConfig(processes=1, step_timeout_s=2.0))
+        (episode,) = store.episodes(run=run)
+    assert episode.failure is None
+    assert len({turn.reply.model for turn in episode.turns} - {str(os.getpid())}) == 1, "it was not played again here"
 
 
 def test_a_task_that_no_other_process_can_make_is_named_with_the_next_step(tmp_path: Path) -> None:

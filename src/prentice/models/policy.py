@@ -28,3 +28,8 @@ class Policy(Protocol):
     async def close(self) -> None:
         """Give back what it holds: memory, connections. Calling it twice is harmless."""
         ...
+
+
+def is_portable(policy: Policy) -> bool:
+    """Whether it says of itself, by `portable = True`, that it is code alone: pickled, it answers alike anywhere."""
+    return bool(getattr(policy, "portable", False))

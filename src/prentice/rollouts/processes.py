@@ -19,9 +19,10 @@ from functools import partial
 from typing import Any, Self
 
 from prentice.errors import PrenticeError
-from prentice.records import Failure, Metric, Reply, Request
+from prentice.models.policy import Policy, is_portable
+from prentice.records import Episode, Failure, Metric, Reply, Request
 from prentice.rollouts.boundary import EndedEarly, PlayAgain
-from prentice.rollouts.wire import Answer, Call, Hello
+from prentice.rollouts.wire import Answer, Attempt, Call, Hello
 from prentice.rollouts.worker import HINT
 from prentice.tasks.contract import Audience, Case, Environment, Step, Task
 
@@ -34,16 +35,17 @@ class Processes:
     Args:
         task: is made again from its class, `config` and `folder`, or pickled where it has none; so its class lies in
             a module.
+        policy: if it is portable, it is sent too and can play whole episodes there.
         limit_s: seconds that a process may take for one answer; it is stopped then.
     Raises: PrenticeError if the task cannot be sent.
     """
 
-    def __init__(self, task: Task, audience: Audience, count: int, limit_s: float) -> None:
+    def __init__(self, task: Task, policy: Policy, audience: Audience, count: int, limit_s: float) -> None:
         try:
-            pickled = base64.b64encode(pickle.dumps(_maker(task))).decode()
+            made = _packed(_maker(task))
         except Exception as error:
             raise PrenticeError(f"task {task.name!r} cannot be sent to another process: {error}", HINT) from error
-        self._hello = Hello(path=tuple(sys.path), make_task=pickled)
+        self._hello = Hello(path=tuple(sys.path), make_task=made, policy=_packed(policy) if is_portable(policy) else "")
         self._audience: Audience = audience
         self._count, self._limit_s = count, limit_s
         self._starts: list[asyncio.Task[_Worker]] = []
@@ -65,14 +67,43 @@ class Processes:
 
         Raises: PrenticeError if no process can be started.
         """
+        return _Elsewhere(await self._least_busy(), next(self._numbers), self._audience)
+
+    async def play(self, attempt: Attempt) -> Episode | None:
+        """A whole episode of the portable policy, which answers beside its environment: nothing waits for a pipe.
+
+        None if there is no such policy, or the episode brought its process down: played step by step, what came
+        before is known.
+
+        Raises: PrenticeError if no process can be started, or the user has to fix something.
+        """
+        if not self._hello.policy:
+            return None
+        call = Call(episode=next(self._numbers), method="play", audience=self._audience, attempt=attempt)
+        while True:
+            worker = await self._least_busy()
+            worker.episodes += 1
+            try:
+                return (await worker.ask(call)).episode
+            except PlayAgain:
+                continue
+            except EndedEarly:
+                return None
+            finally:
+                worker.episodes -= 1
+
+    async def _least_busy(self) -> _Worker:
         for place, start in enumerate(self._starts):
             if start.done() and start.result().dead:
                 self._starts[place] = asyncio.create_task(_Worker.start(self._hello, self._limit_s))
         if not any(start.done() for start in self._starts):
             await asyncio.wait(self._starts, return_when=asyncio.FIRST_COMPLETED)
         ready = [start.result() for start in self._starts if start.done()]
-        worker = min(ready, key=lambda worker: worker.episodes)
-        return _Elsewhere(worker, next(self._numbers), self._audience)
+        return min(ready, key=lambda worker: worker.episodes)
+
+
+def _packed(value: object) -> str:
+    return base64.b64encode(pickle.dumps(value)).decode()
 
 
 def _maker(task: Task) -> Callable[[], Task]:
@@ -166,10 +197,11 @@ class _Worker:
 
     async def _read(self) -> None:
         while line := await self._answers.readline():
-            answer = self._unanswered.popleft()
+            said = Answer.model_validate_json(line)
+            answer = self._unanswered[0] if said.going_on else self._unanswered.popleft()
             self._time_first()
-            if not answer.done():
-                answer.set_result(Answer.model_validate_json(line))
+            if not said.going_on and not answer.done():
+                answer.set_result(said)
         self.dead = True
         how = f"its process died ({await self._how_it_ended()})"
         if self._hung:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypedDict, Unpack
@@ -22,6 +22,7 @@ from prentice.rollouts.printing import printing_to_log
 from prentice.rollouts.processes import Processes
 from prentice.rollouts.spending import limited_to
 from prentice.rollouts.tally import Tally
+from prentice.rollouts.wire import Attempt
 from prentice.rollouts.writing import Writer
 from prentice.tasks.contract import Audience, Case, Environment, Spender, Task
 
@@ -64,8 +65,8 @@ async def rollout(
     ):
         if work.todo and config.warm_up:
             await policy.warm_up(await task.environment(audience).reset(work.todo[0][0]))
-        async with _environments(task, audience, config) as environment, Writer(store) as writer:
-            table = _Table(task.name, policy, environment, config, work, writer, bar)
+        async with _places(task, policy, audience, config) as place, Writer(store) as writer:
+            table = _Table(task.name, policy, place, config, work, writer, bar)
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(config.concurrency or policy.slots, max(1, len(work.todo)))):
                     group.create_task(table.play_on())
@@ -107,7 +108,7 @@ class _Table:
 
     task: str
     policy: Policy
-    environment: Callable[[], Awaitable[Environment]]
+    place: Processes | _Here
     config: RolloutConfig
     work: Plan
     writer: Writer
@@ -136,17 +137,28 @@ class _Table:
             self.tally.count(episode)
             self.bar.advance(1, **self.tally.facts())
 
-    async def _episode(self, case: Case, attempt: int) -> Episode:
+    async def _episode(self, case: Case, number: int) -> Episode:
+        attempt = Attempt(
+            run=self.work.run,
+            task=self.task,
+            case=case,
+            attempt=number,
+            sampling=sampling_of(self.config, case, number),
+            max_turns=self.config.max_turns,
+        )
+        return await self.place.play(attempt) or await self._step_by_step(attempt)
+
+    async def _step_by_step(self, wanted: Attempt) -> Episode:
         while True:
             try:
                 return await play(
                     self.policy,
-                    await self.environment(),
-                    case,
-                    run=self.work.run,
-                    task=self.task,
-                    attempt=attempt,
-                    sampling=sampling_of(self.config, case, attempt),
+                    await self.place.environment(),
+                    wanted.case,
+                    run=wanted.run,
+                    task=wanted.task,
+                    attempt=wanted.attempt,
+                    sampling=wanted.sampling,
                     rules=self.rules,
                 )
             except PlayAgain:
@@ -162,25 +174,39 @@ class _Table:
             )
 
 
+@dataclass(frozen=True)
+class _Here:
+    """This process, where environments run that are not sent to others."""
+
+    task: Task
+    audience: Audience
+
+    async def environment(self) -> Environment:
+        """A fresh one."""
+        return self.task.environment(self.audience)
+
+    async def play(self, attempt: Attempt) -> Episode | None:
+        """None: it is played step by step."""
+        del attempt
+        return None
+
+
 @asynccontextmanager
-async def _environments(
-    task: Task, audience: Audience, config: RolloutConfig
-) -> AsyncIterator[Callable[[], Awaitable[Environment]]]:
-    """What makes a fresh environment, here or in one of the configured processes."""
-
-    async def here() -> Environment:
-        return task.environment(audience)
-
+async def _places(
+    task: Task, policy: Policy, audience: Audience, config: RolloutConfig
+) -> AsyncIterator[Processes | _Here]:
+    """Where environments run: here, or in the configured processes."""
+    here = _Here(task, audience)
     if not config.processes:
         yield here
         return
-    if config.budget_usd is not None and isinstance(await here(), Spender):
+    if config.budget_usd is not None and isinstance(await here.environment(), Spender):
         raise PrenticeError(
             "models inside an environment cannot be paid from the budget when it runs in another process",
             "set [rollout] processes = 0",
         )
-    async with Processes(task, audience, config.processes, config.step_timeout_s) as processes:
-        yield processes.environment
+    async with Processes(task, policy, audience, config.processes, config.step_timeout_s) as processes:
+        yield processes
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

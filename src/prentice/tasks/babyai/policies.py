@@ -29,7 +29,7 @@ WAITED = ""
 class RandomWalk:
     """Turns left or right or goes forward, each as likely as any other; the sampling's seed decides."""
 
-    name, slots = "random walk", 16
+    name, slots, portable = "random walk", 16, True
 
     async def generate(self, request: Request, sampling: Sampling) -> Reply:
         """A random action."""
@@ -49,12 +49,15 @@ class Expert:
         clumsiness: share of the steps at which a random action is taken, drawn as `RandomWalk` draws it.
     """
 
-    slots = 16
+    slots, portable = 16, True
 
     def __init__(self, clumsiness: float = 0.0) -> None:
         self.clumsiness = clumsiness
         self.name = f"clumsy expert ({clumsiness:.0%} random steps)" if clumsiness else "expert"
         self._minds: OrderedDict[tuple[JsonValue, ...], _Mind] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type[Expert], tuple[float]]:
+        return Expert, (self.clumsiness,)  # worlds that it remembers can be built again anywhere
 
     async def generate(self, request: Request, sampling: Sampling) -> Reply:
         """The expert's next action, or a random one."""

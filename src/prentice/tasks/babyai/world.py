@@ -54,13 +54,14 @@ class World:
     def observation(self) -> str:
         """What the agent sees and carries."""
         env, held = self.env, self.env.carrying
-        seen = self._sight.look(*map(int, env.agent_pos), int(env.agent_dir), held and held.encode())
+        x, y = map(int, env.agent_pos)
+        seen = self._sight.look(x, y, int(env.agent_dir), held and held.encode())
         return describe(seen, (held.color, held.type) if held else None)
 
     def state(self) -> tuple[Any, ...]:
         """Equal for two moments between which nothing differs but the time."""
-        held = self.env.carrying
-        return (*map(int, self.env.agent_pos), int(self.env.agent_dir), held and (held.color, held.type), self._sight.key)
+        env, held = self.env, self.env.carrying
+        return (*map(int, env.agent_pos), int(env.agent_dir), held and (held.color, held.type), self._sight.key)
 
     def act(self, action: str) -> Outcome:
         """Do one of `ACTIONS`."""
