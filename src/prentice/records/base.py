@@ -6,13 +6,21 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Record(BaseModel):
     """A frozen, validated row; unknown fields are an error, never dropped in silence."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """Key and words of what is to be said of a refused record: in its own words, if it has any."""
+    faults = error.errors(include_url=False)
+    shown = next((fault for fault in faults if fault["type"] == "value_error"), faults[0])
+    key = ".".join(str(part) for part in shown["loc"] if not str(part).startswith("function-"))
+    return key, shown["msg"].removeprefix("Value error, ")
 
 
 def digest(value: Any) -> str:

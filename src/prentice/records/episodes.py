@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal, NoReturn
 
-from pydantic import AwareDatetime, Field, ValidationInfo, field_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, ValidationInfo
 
 from prentice.records.base import Record, digest
 from prentice.records.chats import Reply, Request
@@ -15,22 +14,20 @@ Split = Literal["train", "val", "test"]
 Value = bool | float | str
 
 
+def _refuse(value: object, known: ValidationInfo) -> NoReturn:
+    """Name the metric: a user who divided by zero has to find it."""
+    raise ValueError(f"metric {known.data.get('name')!r} is {value!r}")
+
+
 class Metric(Record):
     """A named number, flag or comment about an episode or one of its turns."""
 
     name: str
-    value: Value
+    # the last kind is tried when all others have refused, so only what is wrong takes the time of Python code
+    value: Value | Annotated[str, BeforeValidator(_refuse)]
     source: Literal["environment", "judge", "program", "person"] = "environment"
     turn: int | None = None
     """Index of the turn it speaks of; None: the whole episode."""
-
-    @field_validator("value", mode="before")
-    @classmethod
-    def _finite(cls, value: object, known: ValidationInfo) -> object:
-        """Name the metric: a user who divided by zero has to find it."""
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"metric {known.data.get('name')!r} is {value}")
-        return value
 
 
 class Failure(Record):

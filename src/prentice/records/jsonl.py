@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from prentice.errors import DataError
+from prentice.records.base import first_fault
 from prentice.records.episodes import Episode
 from prentice.runs import full_disk_is_the_users
 
@@ -97,8 +98,8 @@ def _episode(line: bytes, place: str) -> Episode:
         return Episode.model_validate_json(line)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "literal_error" and key == "version":
+        if first["type"] == "literal_error" and first["loc"] == ("version",):
             hint = "upgrade prentice, or have the file written by this version"
             raise DataError(f"{place}: written in another version ({first['input']!r})", hint) from error
-        raise DataError(f"{place}: {f'{key}: ' if key else ''}{first['msg']}") from error
+        key, said = first_fault(error)
+        raise DataError(f"{place}: {f'{key}: ' if key else ''}{said}") from error

@@ -70,15 +70,12 @@ def to_rows(episode: Episode) -> EpisodeRows:
     said, parts = Said(_message_key), _Parts(rows.texts)
     for position, turn in enumerate(episode.turns):
         rows.turns.append({"position": position, **_turn_row(turn, said, parts)})
-    rows.metrics = [{"position": position, **_metric_row(metric)} for position, metric in enumerate(episode.metrics)]
+    rows.metrics = [_metric_row(position, metric) for position, metric in enumerate(episode.metrics)]
     rows.tags = [{"tag": tag_key(name, value)} for name, value in episode.tags.items()]
     rows.episode["content_hash"] = content_hash(rows.turns)
-    for row, texts, integers in (
-        (rows.episode, ("id", "run", "task", "case_id", "policy", "failure_message"), ("attempt",)),
-        *((turn, ("function", "model", "finish_reason"), (*_USAGE, "attempts")) for turn in rows.turns),
-        *((metric, ("name", "text"), ("turn",)) for metric in rows.metrics),
-    ):
-        _check_storable(row, texts, integers)
+    _check_storable([rows.episode], ("id", "run", "task", "case_id", "policy", "failure_message"), ("attempt",))
+    _check_storable(rows.turns, ("function", "model", "finish_reason"), (*_USAGE, "attempts"))
+    _check_storable(rows.metrics, ("name", "text"), ("turn",))
     return rows
 
 
@@ -88,14 +85,14 @@ def content_hash(turns: Iterable[Read]) -> str:
     return text_hash(to_json([[turn[name] for name in _HASHED] for turn in turns]).decode())
 
 
-def _check_storable(row: Row, texts: Iterable[str], integers: Iterable[str]) -> None:
+def _check_storable(rows: Sequence[Row], texts: Iterable[str], integers: Iterable[str]) -> None:
     """Check what a driver would refuse without saying whose it is; JSON was checked when it was written."""
     for name in texts:
-        if (text := row[name]) is not None and not text.isascii():
-            text.encode()
+        "".join([row[name] or "" for row in rows]).encode()
     for name in integers:
-        if (number := row[name]) is not None and not -(2**63) <= number < 2**63:
-            raise ValueError(f"{name} = {number} does not fit 64 bits")
+        for number in [row[name] for row in rows]:
+            if number is not None and not -(2**63) <= number < 2**63:
+                raise ValueError(f"{name} = {number} does not fit 64 bits")
 
 
 def _episode_row(episode: Episode) -> Row:
@@ -191,9 +188,10 @@ def _finite(text: str) -> str:
     return text
 
 
-def _metric_row(metric: Metric) -> Row:
+def _metric_row(position: int, metric: Metric) -> Row:
     value = metric.value
     return {
+        "position": position,
         "name": metric.name,
         "source": metric.source,
         "turn": metric.turn,

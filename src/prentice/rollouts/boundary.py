@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from prentice.errors import JudgeError, MetricError, ModelError, PrenticeError
 from prentice.records import Failure, Metric
+from prentice.records.base import first_fault
 from prentice.rollouts.printing import environment_speaks
 
 P = ParamSpec("P")
@@ -49,7 +50,7 @@ def boundary(where: Literal["model", "environment"]) -> Iterator[None]:
     except ValidationError as error:
         # a metric that is NaN cannot even be made
         side = "metric" if error.title == Metric.__name__ else where
-        raise EndedEarly(Failure(where=side, message=_in_one_line(error))) from error
+        raise EndedEarly(Failure(where=side, message=f"{error.title}: {first_fault(error)[1]}")) from error
     except Exception as error:  # what user code raises is data of this run, not its end
         raise EndedEarly(Failure(where=where, message=f"{type(error).__name__}: {error}")) from error
 
@@ -71,8 +72,3 @@ async def ask_environment(
                 raise  # the environment's own
             message = f"gave no answer within {limit_s:g} s ([rollout] step_timeout_s)"
             raise EndedEarly(Failure(where="environment", message=message)) from None
-
-
-def _in_one_line(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    return f"{error.title}: {first['msg'].removeprefix('Value error, ')}"
