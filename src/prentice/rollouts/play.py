@@ -91,7 +91,7 @@ async def _take_turns(
         with boundary("environment"):
             _check_finite(step)
         metrics += step.metrics
-        metrics += [metric.model_copy(update={"turn": len(turns) - 1}) for metric in step.turn_metrics]
+        metrics += [Metric(name=m.name, value=m.value, source=m.source, turn=len(turns) - 1) for m in step.turn_metrics]
         request = step.request
 
 

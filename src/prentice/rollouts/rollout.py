@@ -65,10 +65,11 @@ async def rollout(
     ):
         if work.todo and config.warm_up:
             await policy.warm_up(await task.environment(audience).reset(work.todo[0][0]))
-        async with _places(task, policy, audience, config) as place, Writer(store) as writer:
+        seats = min(config.concurrency or policy.slots, max(1, len(work.todo)))
+        async with _places(task, policy, audience, config) as place, Writer(store, seats) as writer:
             table = _Table(task.name, policy, place, config, work, writer, bar)
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(config.concurrency or policy.slots, max(1, len(work.todo)))):
+                for _ in range(seats):
                     group.create_task(table.play_on())
     table.say_if_stopped()
     return work.run

@@ -12,15 +12,23 @@ from prentice.records import Episode
 from prentice.records.store import Store
 
 
+GATHER_S = 0.02
+"""A transaction costs as much as a few episodes: it waits so long for more of them."""
+
+
 class Writer:
     """Writes episodes while it is entered; leaving it waits for what is under way.
 
     Whoever hands an episode over waits until it is stored. So never more episodes wait here than are in flight, and a
     kill loses none that was counted.
+
+    Args:
+        in_flight: episodes at once; a transaction waits for no more than half of them.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, in_flight: int) -> None:
         self._store = store
+        self._enough = in_flight / 2
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._waiting: list[tuple[Episode, asyncio.Future[None]]] = []
         self._work: asyncio.Task[None] | None = None
@@ -47,6 +55,8 @@ class Writer:
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
+            if len(self._waiting) < self._enough:
+                await asyncio.sleep(GATHER_S)
             batch, self._waiting = self._waiting, []
             errors = await loop.run_in_executor(self._thread, self._store_all, [episode for episode, _ in batch])
             for (_, done), error in zip(batch, errors, strict=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from prentice.errors import MissingExtraError, UnknownNameError
@@ -104,14 +105,25 @@ def make_level(level: str) -> Any:
 
     Raises: UnknownNameError with the nearest names; MissingExtraError if minigrid is not installed.
     """
+    return _maker(level)()
+
+
+@cache
+def _maker(level: str) -> Callable[[], Any]:
     known = level_ids()
     if level not in known:
         near = difflib.get_close_matches(level, known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
         raise UnknownNameError(f"no BabyAI level named {level!r}", hint)
     import gymnasium
+    from gymnasium.envs.registration import load_env_creator
 
-    return gymnasium.make(known[level], disable_env_checker=True).unwrapped
+    spec = gymnasium.spec(known[level])
+    assert spec.entry_point is not None
+    # gymnasium.make takes longer than an episode's first observation, for wrappers that would be taken off again
+    return partial(
+        load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point, **spec.kwargs
+    )
 
 
 @cache
