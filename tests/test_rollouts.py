@@ -198,7 +198,7 @@ def test_an_error_that_is_the_users_comes_out_alone_not_in_a_group(tmp_path: Pat
     class Full(Store):
         """A store whose disk is full."""
 
-        def add(self, episodes: object) -> int:
+        def add_rows(self, episodes: object) -> int:
             raise StoreError("disk is full")
 
     with Full.open(tmp_path / "s.db") as store, pytest.raises(StoreError, match="disk is full"):

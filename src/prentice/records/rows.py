@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
+from prentice.errors import DataError
 from prentice.records.chats import Message, Reply, Request, TokenLogprob, Tool, Usage
 from prentice.records.episodes import Episode, Failure, Metric, Turn
 from prentice.records.history import Said, shown_messages
@@ -64,8 +65,16 @@ def tag_key(name: str, value: str) -> str:
 def to_rows(episode: Episode) -> EpisodeRows:
     """Take an episode apart.
 
-    Raises: ValueError if it holds what no database can keep: NaN in its inputs, half a surrogate pair, a huge integer.
+    Raises: DataError if it holds what no database can keep: NaN in its inputs, half a surrogate pair, a huge integer.
     """
+    try:
+        return _to_rows(episode)
+    except ValueError as error:
+        problem = f"episode {episode.id[:80]!r} (case {episode.case[:80]!r}) cannot be stored: {error}"
+        raise DataError(problem, "text must be whole Unicode, numbers finite") from error
+
+
+def _to_rows(episode: Episode) -> EpisodeRows:
     rows = EpisodeRows(_episode_row(episode))
     said, parts = Said(_message_key), _Parts(rows.texts)
     for position, turn in enumerate(episode.turns):

@@ -12,7 +12,6 @@ from sqlalchemy import Select, Table, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine, RowMapping
 
-from prentice.errors import DataError
 from prentice.records.database import compact, damaged, hold_texts, insert_all, open_database, store_errors
 from prentice.records.episodes import Episode
 from prentice.records.filters import Filter
@@ -70,6 +69,10 @@ class Store:
         Returns: how many were new.
         Raises: DataError naming an episode that cannot be stored; StoreError if the database refuses (a full disk).
         """
+        return self.add_rows(map(to_rows, episodes))
+
+    def add_rows(self, episodes: Iterable[EpisodeRows]) -> int:
+        """`add` for episodes that were taken apart by `to_rows` before, maybe in another process."""
         return sum(self._insert(batch) for batch in _batches(episodes))
 
     def episodes(self, where: Filter = ALL, *, run: str | None = None) -> Iterator[Episode]:
@@ -185,25 +188,17 @@ class Store:
             raise damaged(self.place, " ".join(str(error).split())[:200]) from error
 
 
-def _batches(episodes: Iterable[Episode]) -> Iterator[list[EpisodeRows]]:
+def _batches(episodes: Iterable[EpisodeRows]) -> Iterator[list[EpisodeRows]]:
     batch: list[EpisodeRows] = []
     size = 0
-    for episode in episodes:
-        batch.append(_to_rows(episode))
-        size += batch[-1].size
+    for rows in episodes:
+        batch.append(rows)
+        size += rows.size
         if len(batch) == BATCH or size > _BATCH_SIZE:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _to_rows(episode: Episode) -> EpisodeRows:
-    try:
-        return to_rows(episode)
-    except ValueError as error:
-        problem = f"episode {episode.id[:80]!r} (case {episode.case[:80]!r}) cannot be stored: {error}"
-        raise DataError(problem, "text must be whole Unicode, numbers finite") from error
 
 
 def _distinct(batch: Iterable[EpisodeRows]) -> dict[str, EpisodeRows]:

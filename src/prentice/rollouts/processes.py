@@ -20,8 +20,9 @@ from typing import Any, Self
 
 from prentice.errors import PrenticeError
 from prentice.models.policy import Policy, is_portable
-from prentice.records import Episode, Failure, Metric, Reply, Request
+from prentice.records import Failure, Metric, Reply, Request
 from prentice.rollouts.boundary import EndedEarly, PlayAgain
+from prentice.rollouts.tally import Played
 from prentice.rollouts.wire import Answer, Attempt, Call, Hello
 from prentice.rollouts.worker import HINT
 from prentice.tasks.contract import Audience, Case, Environment, Step, Task
@@ -69,7 +70,7 @@ class Processes:
         """
         return _Elsewhere(await self._least_busy(), next(self._numbers), self._audience)
 
-    async def play(self, attempt: Attempt) -> Episode | None:
+    async def play(self, attempt: Attempt) -> Played | None:
         """A whole episode of the portable policy, which answers beside its environment: nothing waits for a pipe.
 
         None if there is no such policy, or the episode brought its process down: played step by step, what came
@@ -84,7 +85,7 @@ class Processes:
             worker = await self._least_busy()
             worker.episodes += 1
             try:
-                return (await worker.ask(call)).episode
+                return (await worker.ask(call)).played
             except PlayAgain:
                 continue
             except EndedEarly:

@@ -21,7 +21,7 @@ from prentice.rollouts.play import Rules, play
 from prentice.rollouts.printing import printing_to_log
 from prentice.rollouts.processes import Processes
 from prentice.rollouts.spending import limited_to
-from prentice.rollouts.tally import Tally
+from prentice.rollouts.tally import Played, Tally
 from prentice.rollouts.wire import Attempt
 from prentice.rollouts.writing import Writer
 from prentice.tasks.contract import Audience, Case, Environment, Spender, Task
@@ -129,7 +129,7 @@ class _Table:
             self.tally.in_flight += 1
             try:
                 episode = await self._episode(case, attempt)
-                await self.writer.add(episode)
+                await self.writer.add(episode.rows)
             except BudgetSpentError as error:
                 self.stopped = error  # others may still afford to finish theirs
                 return
@@ -138,7 +138,7 @@ class _Table:
             self.tally.count(episode)
             self.bar.advance(1, **self.tally.facts())
 
-    async def _episode(self, case: Case, number: int) -> Episode:
+    async def _episode(self, case: Case, number: int) -> Played:
         attempt = Attempt(
             run=self.work.run,
             task=self.task,
@@ -147,7 +147,7 @@ class _Table:
             sampling=sampling_of(self.config, case, number),
             max_turns=self.config.max_turns,
         )
-        return await self.place.play(attempt) or await self._step_by_step(attempt)
+        return await self.place.play(attempt) or Played.of(await self._step_by_step(attempt))
 
     async def _step_by_step(self, wanted: Attempt) -> Episode:
         while True:
@@ -186,7 +186,7 @@ class _Here:
         """A fresh one."""
         return self.task.environment(self.audience)
 
-    async def play(self, attempt: Attempt) -> Episode | None:
+    async def play(self, attempt: Attempt) -> Played | None:
         """None: it is played step by step."""
         del attempt
         return None

@@ -1,8 +1,35 @@
-"""What the progress line says beside the count."""
+"""A finished episode on its way to the store, and what the progress line says of those that got there."""
 
 from __future__ import annotations
 
-from prentice.records import Episode
+from typing import Self
+
+from prentice.records import Episode, Record
+from prentice.records.rows import EpisodeRows, to_rows
+
+
+class Played(Record):
+    """A finished episode, taken apart for the store where it was played, and what is counted of it."""
+
+    rows: EpisodeRows
+    success: bool
+    failed: bool
+    cost_usd: float
+    processing_s: float
+
+    @classmethod
+    def of(cls, episode: Episode) -> Self:
+        """Take it apart.
+
+        Raises: DataError if it cannot be stored.
+        """
+        return cls(
+            rows=to_rows(episode),
+            success=episode.metric("success") is True,
+            failed=episode.failure is not None,
+            cost_usd=episode.total("cost_usd") or 0.0,
+            processing_s=episode.total("processing_s") or 0.0,
+        )
 
 
 class Tally:
@@ -12,13 +39,13 @@ class Tally:
         self.played = self.right = self.failed = self.in_flight = 0
         self.dollars = self.cpu = 0.0
 
-    def count(self, episode: Episode) -> None:
+    def count(self, episode: Played) -> None:
         """Take in one more finished episode."""
         self.played += 1
-        self.right += episode.metric("success") is True
-        self.failed += episode.failure is not None
-        self.dollars += episode.total("cost_usd") or 0.0
-        self.cpu += episode.total("processing_s") or 0.0
+        self.right += episode.success
+        self.failed += episode.failed
+        self.dollars += episode.cost_usd
+        self.cpu += episode.processing_s
 
     def facts(self) -> dict[str, str]:
         """Name → figure, as far as there is something to say."""

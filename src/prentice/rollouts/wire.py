@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from prentice.records import Episode, Failure, Metric, Reply, Request, Sampling
+from prentice.records import Failure, Metric, Reply, Request, Sampling
 from prentice.records.base import Record
+from prentice.rollouts.tally import Played
 from prentice.tasks.contract import Audience, Case, Step
 
 
@@ -47,7 +48,7 @@ class Answer(Record):
 
     going_on: bool = False
     """Not the answer yet: the whole episode that was asked for has come one turn further."""
-    episode: Episode | None = None
+    played: Played | None = None
     request: Request | None = None
     step: Step | None = None
     spent: tuple[Metric, ...] = ()

@@ -17,6 +17,7 @@ from prentice.models.policy import Policy
 from prentice.records import Episode, Reply, Request, Sampling
 from prentice.rollouts.boundary import EndedEarly, boundary
 from prentice.rollouts.play import Rules, play
+from prentice.rollouts.tally import Played
 from prentice.rollouts.wire import Answer, Call, Hello
 from prentice.tasks.contract import Environment, Spender, Task
 
@@ -98,7 +99,7 @@ class _Table:
 
     async def _call(self, call: Call) -> Answer:
         if call.method == "play":
-            return Answer(episode=await self._play(call))
+            return Answer(played=Played.of(await self._play(call)))
         if call.method == "reset":
             assert call.case is not None
             environment = self._environments[call.episode] = self._task.environment(call.audience)

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
-from prentice.errors import DataError
-from prentice.records import Episode
+from prentice.records.rows import EpisodeRows
 from prentice.records.store import Store
-
 
 GATHER_S = 0.02
 """A transaction costs as much as a few episodes: it waits so long for more of them."""
@@ -30,7 +28,7 @@ class Writer:
         self._store = store
         self._enough = in_flight / 2
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._waiting: list[tuple[Episode, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[EpisodeRows, asyncio.Future[None]]] = []
         self._work: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -41,10 +39,10 @@ class Writer:
             await self._work
         self._thread.shutdown()
 
-    async def add(self, episode: Episode) -> None:
+    async def add(self, episode: EpisodeRows) -> None:
         """Store `episode`; it is stored too if the caller is cancelled meanwhile.
 
-        Raises: DataError if it cannot be stored, StoreError if the store refuses.
+        Raises: StoreError if the store refuses.
         """
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((episode, done))
@@ -58,8 +56,8 @@ class Writer:
             if len(self._waiting) < self._enough:
                 await asyncio.sleep(GATHER_S)
             batch, self._waiting = self._waiting, []
-            errors = await loop.run_in_executor(self._thread, self._store_all, [episode for episode, _ in batch])
-            for (_, done), error in zip(batch, errors, strict=True):
+            error = await loop.run_in_executor(self._thread, self._store_all, [episode for episode, _ in batch])
+            for _, done in batch:
                 if done.done():
                     continue  # who waited for it was cancelled
                 if error is None:
@@ -67,14 +65,10 @@ class Writer:
                 else:
                     done.set_exception(error)
 
-    def _store_all(self, episodes: Sequence[Episode]) -> list[Exception | None]:
-        """What kept each from being stored; one that cannot be stored keeps no other from it."""
+    def _store_all(self, episodes: Sequence[EpisodeRows]) -> Exception | None:
+        """What kept them from being stored."""
         try:
-            self._store.add(episodes)
-        except DataError as error:
-            if len(episodes) > 1:
-                return [self._store_all([episode])[0] for episode in episodes]
-            return [error]
+            self._store.add_rows(episodes)
         except Exception as error:
-            return [error] * len(episodes)
-        return [None] * len(episodes)
+            return error
+        return None

@@ -104,7 +104,7 @@ def _objects(cells: View) -> Iterator[str]:
         for y, (kind, colour, state) in enumerate(column):
             if kind > WALL and (x, y) != (AGENT_X, AGENT_Y):
                 what = f"{DOORS[state]} {COLOURS[colour]} door" if kind == DOOR else f"{COLOURS[colour]} {TYPES[kind]}"
-                yield f"a {what} {_place(x - AGENT_X, AGENT_Y - y)}"
+                yield f"a {what} {_PLACES[x][y]}"
 
 
 def _place(right: int, ahead: int) -> str:
@@ -116,3 +116,7 @@ def _place(right: int, ahead: int) -> str:
 
 def _steps(number: int) -> str:
     return f"{number} step{'s' if number > 1 else ''}"
+
+
+_PLACES = [[_place(x - AGENT_X, AGENT_Y - y) for y in range(WIDTH)] for x in range(WIDTH)]
+"""How the place of each cell of the view is told; the agent's own is never asked for."""

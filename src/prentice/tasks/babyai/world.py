@@ -39,10 +39,10 @@ class World:
 
     def __init__(self, level: str, seed: int, max_steps: int) -> None:
         self.env: Any = make_level(level)
+        self.env.gen_obs = dict  # asked for at every step; it takes longer than all the rest, and `Sight` does its work
         with contextlib.redirect_stdout(io.StringIO()):  # it says which draws of a level it rejected
             self.env.reset(seed=seed)
         self.env.max_steps = max_steps
-        self.env.gen_obs = dict  # asked for at every step; it takes longer than all the rest, and `Sight` does its work
         self._sight = Sight(self.env.grid)
         self._ways: dict[tuple[int, int, int], int] | None = None
 
