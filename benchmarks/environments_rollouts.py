@@ -29,7 +29,7 @@ from prentice.tasks.seeds import Seeds
 Row = dict[str, Any]
 
 REPEATS = 5
-BASE = "smollm2-135m"
+BASE, THOUGHT_TOKENS = "smollm2-135m", 32
 IN_FLIGHT = 2000
 SEEDS = Seeds(train=(0, IN_FLIGHT))
 KILLS = int(os.environ.get("PRENTICE_SOAK", "100"))
@@ -107,23 +107,34 @@ class _Clock:
 
 
 def _parallel_rows() -> list[Row]:
-    """Eight episodes of a local model at once against one; the base's weights, which cost what a student's cost."""
+    """Eight episodes of a local model at once against one; the base's weights, which cost what a student's cost.
+
+    A reply held to six actions takes one pass over the few tokens that are new in its prompt; one that may think takes a
+    pass for each token it writes, and only there does a batch share the reading of the weights.
+    """
+    return [_parallel_row("parallel_8_turns", reasoning=False), _parallel_row("parallel_8_text_turns", reasoning=True)]
+
+
+def _parallel_row(name: str, *, reasoning: bool) -> Row:
     rates: dict[int, list[float]] = {1: [], 8: []}
     for repeat in range(REPEATS):
         for together in (1, 8) if repeat % 2 else (8, 1):
-            rates[together].append(_turns_per_s(together, first=16 * repeat))
+            rates[together].append(_turns_per_s(together, first=16 * repeat, reasoning=reasoning))
     ratio = median(many / one for one, many in zip(rates[1], rates[8], strict=True))
-    note = f"GoToLocal, {BASE}, turns/s of 8 episodes together over those of one after the other"
-    return [_row("parallel_8_turns", ratio, "ratio", n=REPEATS, note=note, turns_per_s=rates, threads=idle_cores())]
+    kind = f"thoughts of up to {THOUGHT_TOKENS} tokens" if reasoning else "one of six actions"
+    note = f"GoToLocal, {BASE}, {kind}: turns/s of 8 episodes together over those of one after the other"
+    return _row(name, ratio, "ratio", n=REPEATS, note=note, turns_per_s=rates, threads=idle_cores())
 
 
-def _turns_per_s(together: int, first: int) -> float:
-    """Of 16 episodes, or of 4 if they are played one after the other, from the first reply to the last."""
-    task = BabyAI(BabyAIConfig(level="GoToLocal", seeds=SEEDS), Path())
+def _turns_per_s(together: int, first: int, *, reasoning: bool) -> float:
+    """Of 16 episodes, or of 4 if they are played one after the other, while all seats are taken."""
+    settings = BabyAIConfig(level="GoToLocal", seeds=SEEDS, reasoning=reasoning, max_steps=8 if reasoning else 20)
+    task = BabyAI(settings, Path())
     cases = task.cases("train")[first : first + (16 if together > 1 else 4)]
     model = _Noted(LocalModel(resolve_gguf(BASE), slots=together, context=512))
+    config = RolloutConfig(concurrency=together, max_tokens=THOUGHT_TOKENS)
     with tempfile.TemporaryDirectory() as place, Store.open(Path(place) / "store.db") as store:
-        play_all(task, model, cases, store, RolloutConfig(concurrency=together), audience="student")
+        play_all(task, model, cases, store, config, audience="student")
     # what is begun last has no company at its end: counted is the time in which all seats are taken
     full = model.replies[: model.full]
     return (len(full) - 1) / (full[-1] - full[0])
