@@ -109,8 +109,8 @@ class _Clock:
 def _parallel_rows() -> list[Row]:
     """Eight episodes of a local model at once against one; the base's weights, which cost what a student's cost.
 
-    A reply held to six actions takes one pass over the few tokens that are new in its prompt; one that may think takes a
-    pass for each token it writes, and only there does a batch share the reading of the weights.
+    A reply held to six actions takes one pass over the few tokens that are new in its prompt; one that may think takes
+    a pass for each token it writes, and only there does a batch share the reading of the weights.
     """
     return [_parallel_row("parallel_8_turns", reasoning=False), _parallel_row("parallel_8_text_turns", reasoning=True)]
 
