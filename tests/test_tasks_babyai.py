@@ -21,7 +21,7 @@ from prentice.tasks.babyai.paths import STEP
 from prentice.tasks.babyai.policies import MOVES, Expert, RandomWalk
 from prentice.tasks.babyai.sight import View
 from prentice.tasks.babyai.task import EXAMPLE, legal_action
-from prentice.tasks.babyai.words import ACTIONS, describe, is_about, shorten
+from prentice.tasks.babyai.words import ACTIONS, blocked_ways, describe, focus, is_about, shorten
 from prentice.tasks.babyai.world import World, level_ids, make_level
 
 HERE = Path()
@@ -100,6 +100,28 @@ def test_the_students_wording_keeps_every_fact_in_fewer_words() -> None:
 )
 def test_what_the_instruction_names_is_found_in_what_is_seen(line: str, mission: str, about: bool) -> None:
     assert is_about(line, mission) is about
+
+
+@pytest.mark.parametrize(
+    ("line", "ways"),
+    [
+        ("grey key one forward", ["forward"]),
+        ("wall one left", ["left"]),
+        ("closed red door one right", ["right"]),
+        ("red ball one right", []),
+        ("grey key two right", []),
+        ("grey key one left one forward", []),
+    ],
+)
+def test_a_way_is_blocked_by_what_stands_beside_the_walker_and_is_no_goal(line: str, ways: list[str]) -> None:
+    assert blocked_ways(line, "go to the red ball") == ways
+
+
+def test_a_wall_that_blocks_a_way_is_told_once() -> None:
+    seen = "wall one left\nwall three forward\ngreen key one forward\nblue box one right\nred ball two left"
+    assert focus(seen, "go to the red ball").splitlines() == [
+        *("wall three forward", "red ball two left", "blocked forward left right")
+    ]
 
 
 SEEN = "\n".join(
