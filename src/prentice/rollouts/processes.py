@@ -38,15 +38,15 @@ class Processes:
             a module.
         policy: if it is portable, it is sent too and can play whole episodes there.
         limit_s: seconds that a process may take for one answer; it is stopped then.
-    Raises: PrenticeError if the task cannot be sent.
+    Raises: PrenticeError if the task or a portable policy cannot be sent.
     """
 
     def __init__(self, task: Task, policy: Policy, audience: Audience, count: int, limit_s: float) -> None:
-        try:
-            made = _packed(_maker(task))
-        except Exception as error:
-            raise PrenticeError(f"task {task.name!r} cannot be sent to another process: {error}", HINT) from error
-        self._hello = Hello(path=tuple(sys.path), make_task=made, policy=_packed(policy) if is_portable(policy) else "")
+        self._hello = Hello(
+            path=tuple(sys.path),
+            make_task=_packed(f"task {task.name!r}", lambda: _maker(task)),
+            policy=_packed(f"policy {policy.name!r}", lambda: policy) if is_portable(policy) else "",
+        )
         self._audience: Audience = audience
         self._count, self._limit_s = count, limit_s
         self._starts: list[asyncio.Task[_Worker]] = []
@@ -103,8 +103,11 @@ class Processes:
         return min(ready, key=lambda worker: worker.episodes)
 
 
-def _packed(value: object) -> str:
-    return base64.b64encode(pickle.dumps(value)).decode()
+def _packed(what: str, make: Callable[[], object]) -> str:
+    try:
+        return base64.b64encode(pickle.dumps(make())).decode()
+    except Exception as error:
+        raise PrenticeError(f"{what} cannot be sent to another process: {error}", HINT) from error
 
 
 def _maker(task: Task) -> Callable[[], Task]:
