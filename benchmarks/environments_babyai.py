@@ -37,9 +37,9 @@ UNSEEN, UNSEEN_CASES = "GoToDoor", 200
 """Nobody learnt it: its doors occur in no training episode."""
 WHOLE, TURNS, PLAIN = "whole_episodes", "turn_curated", "plain_distillation"
 ARMS = {
-    WHOLE: ["curate.keep=success", "curate.keep_turns=", "evaluate.cases=120"],
+    WHOLE: ["curate.keep=success", "curate.keep_turns=", "evaluate.cases=250"],
     TURNS: [],
-    PLAIN: ["curate.keep=not failed", "curate.keep_turns=", "evaluate.cases=120"],
+    PLAIN: ["curate.keep=not failed", "curate.keep_turns=", "evaluate.cases=250"],
 }
 """Arm → what it lays over the example's settings; whole episodes are the study's own form. The arms beside the
 student's play fewer cases: an episode in which they lose their way takes four times as long as one with success."""
