@@ -61,6 +61,16 @@ def _umask() -> int:
 
 
 @contextmanager
+def file_atomic(path: Path) -> Iterator[Path]:
+    """Yield a scratch file's path, of the same name in a folder beside, that replaces `path` if the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with full_disk_is_the_users(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        scratch = Path(folder) / path.name
+        yield scratch
+        scratch.replace(path)
+
+
+@contextmanager
 def folder_atomic(path: Path) -> Iterator[Path]:
     """Yield a scratch folder beside `path` that replaces it when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, timedelta
@@ -17,7 +16,7 @@ from pydantic import ValidationError
 from prentice.errors import DataError
 from prentice.records.base import first_fault
 from prentice.records.episodes import Episode
-from prentice.runs import full_disk_is_the_users
+from prentice.runs import file_atomic
 
 
 def write_episodes(path: str | Path, episodes: Iterable[Episode]) -> int:
@@ -26,13 +25,8 @@ def write_episodes(path: str | Path, episodes: Iterable[Episode]) -> int:
     Returns: how many.
     Raises: DataError naming an episode that JSON cannot hold; PrenticeError on a full disk. An older file then stays.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with full_disk_is_the_users(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
-        part = Path(scratch) / path.name
-        number = _write(part, episodes)
-        part.replace(path)
-    return number
+    with file_atomic(Path(path)) as scratch:
+        return _write(scratch, episodes)
 
 
 def read_episodes(path: str | Path) -> Iterator[Episode]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic_core import to_json
 
 from prentice.records.episodes import Episode
 from prentice.records.jsonl import episode_line
-from prentice.runs import full_disk_is_the_users
+from prentice.runs import file_atomic
 
 if TYPE_CHECKING:
     import polars
@@ -42,13 +41,8 @@ def write_table(path: str | Path, episodes: Iterable[Episode]) -> int:
     Returns: how many.
     Raises: DataError naming an episode that JSON cannot hold; PrenticeError on a full disk. An older file then stays.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with full_disk_is_the_users(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
-        part = Path(scratch) / path.name
-        number = _write(part, episodes)
-        part.replace(path)
-    return number
+    with file_atomic(Path(path)) as scratch:
+        return _write(scratch, episodes)
 
 
 def _write(path: Path, episodes: Iterable[Episode]) -> int:
