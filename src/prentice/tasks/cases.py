@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import JsonValue, ValidationError
 
@@ -18,6 +18,7 @@ from prentice.records import Split
 from prentice.tasks.contract import Case
 from prentice.tasks.seeds import SPLITS
 
+R = TypeVar("R")
 ABOUT = "every case needs an id of its own and a split: train, val or test"
 
 
@@ -30,27 +31,49 @@ def read_cases(path: Path) -> tuple[Case, ...]:
     read = {".csv": _csv_rows, ".jsonl": _json_rows}.get(path.suffix)
     if read is None:
         raise DataError(f"{path}: cases come as .csv or .jsonl")
-    cases: list[Case] = []
+    cases = ((line, _case(f"{path}:{line}", row)) for line, row in _explained(path, read(path)))
+    return tuple(distinct(path, ((line, case.id, case) for line, case in cases)))
+
+
+def table_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Line number and row of a CSV file that has at least these columns.
+
+    Raises: DataError naming file and line: a column is missing, or a line cannot be read.
+    """
+    return _explained(path, _csv_rows(path, columns))
+
+
+def distinct(path: Path, rows: Iterable[tuple[int, str, R]]) -> Iterator[R]:
+    """What was read, each with its line and id, without these.
+
+    Raises: DataError naming file and line: an id occurs twice, or there is no row.
+    """
     seen: dict[str, int] = {}
+    for line, name, row in rows:
+        if name in seen:
+            raise DataError(f"{path}:{line}: id {name!r} occurred in line {seen[name]} before", ABOUT)
+        seen[name] = line
+        yield row
+    if not seen:
+        raise DataError(f"{path}: no cases")
+
+
+def _explained(path: Path, rows: Iterator[tuple[int, R]]) -> Iterator[tuple[int, R]]:
     try:
-        for line, row in read(path):
-            case = _case(f"{path}:{line}", row)
-            if case.id in seen:
-                raise DataError(f"{path}:{line}: id {case.id!r} occurred in line {seen[case.id]} before", ABOUT)
-            seen[case.id] = line
-            cases.append(case)
+        yield from rows
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}", "set [task] cases to a file of cases") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as {path.suffix[1:].upper()} in UTF-8: {error}") from error
-    if not cases:
-        raise DataError(f"{path}: no cases")
-    return tuple(cases)
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[int, Mapping[str, str]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
+        names = reader.fieldnames or ()
+        if missing := [name for name in columns if name not in names]:
+            there = f"the columns are {', '.join(names) or 'none'}"
+            raise DataError(f"{path}:1: column {missing[0]!r} is missing", there)
         for row in reader:
             if None in row or None in row.values():
                 raise DataError(f"{path}:{reader.line_num}: the row has not as many columns as the header")

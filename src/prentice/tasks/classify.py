@@ -6,9 +6,8 @@ Cases are a CSV file with the columns `id, split, text, label`. Rows of the spli
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -19,6 +18,7 @@ from prentice.errors import DataError
 from prentice.models.policy import Policy
 from prentice.models.scripted import ScriptedModel
 from prentice.records import Message, Metric, Reply, Request, Split, digest
+from prentice.tasks.cases import distinct, table_rows
 from prentice.tasks.contract import Audience, Case, Environment, Step, TaskConfig
 
 FUNCTION = "classify"
@@ -54,7 +54,7 @@ class Classify:
 
     @cached_property
     def _rows(self) -> tuple[tuple[str, Case], ...]:
-        return tuple(_read(self._path))
+        return tuple(distinct(self._path, _read(self._path)))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -128,48 +128,26 @@ class _OneTurn:
         """Nothing to give back."""
 
 
-def _read(path: Path) -> list[tuple[str, Case]]:
-    rows: list[tuple[str, Case]] = []
-    seen: dict[str, int] = {}
+def _read(path: Path) -> Iterator[tuple[int, str, tuple[str, Case]]]:
+    """Line, id, and split with case: a prompt row is no case that is played."""
     shown: set[str] = set()
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            _check_header(path, reader.fieldnames or ())
-            for row in reader:
-                split, case = _case(path, reader.line_num, row)
-                if case.id in seen:
-                    raise DataError(f"{path}:{reader.line_num}: id {case.id!r} occurred in line {seen[case.id]} before")
-                if split == "prompt" and case.expected in shown:
-                    raise DataError(f"{path}:{reader.line_num}: label {case.expected!r} has a prompt row already")
-                if split == "prompt":
-                    shown.add(str(case.expected))
-                seen[case.id] = reader.line_num
-                rows.append((split, case))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}", "set [task] cases to a CSV file") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from error
-    if not rows:
-        raise DataError(f"{path}: no cases")
-    return rows
+    for line, row in table_rows(path, ("id", "split", "text", "label")):
+        split, case = _case(path, line, row)
+        label = str(case.expected)
+        if split == "prompt" and label in shown:
+            raise DataError(f"{path}:{line}: label {label!r} has a prompt row already")
+        if split == "prompt":
+            shown.add(label)
+        yield line, case.id, (split, case)
 
 
-def _check_header(path: Path, names: Sequence[str]) -> None:
-    missing = [name for name in ("id", "split", "text", "label") if name not in names]
-    if missing:
-        raise DataError(f"{path}:1: column {missing[0]!r} is missing", f"the columns are {', '.join(names) or 'none'}")
-
-
-def _case(path: Path, line: int, row: dict[str, str | None]) -> tuple[str, Case]:
+def _case(path: Path, line: int, row: Mapping[str, str]) -> tuple[str, Case]:
     for name in ("id", "text", "label"):
-        if not (row[name] or "").strip():
+        if not row[name].strip():
             raise DataError(f"{path}:{line}: {name} is empty")
     split = row["split"]
     if split not in SPLITS:
         raise DataError(f"{path}:{line}: split {split!r} is not one of {', '.join(SPLITS)}")
     # a prompt row is kept out of every played split; its own split name is beside the case
     played = cast("Split", "train" if split == "prompt" else split)
-    return split, Case(
-        id=str(row["id"]), split=played, inputs={"text": row["text"]}, expected=str(row["label"]).strip()
-    )
+    return split, Case(id=row["id"], split=played, inputs={"text": row["text"]}, expected=row["label"].strip())
