@@ -168,11 +168,13 @@ def _level(axes: Axes, result: PolicyResult, placed: list[PolicyResult], unit: s
     near = [p for p in placed if abs(p.success.value * 100 - value) < axes.get_ylim()[1] / 6]
     middle = math.sqrt(math.prod(axes.get_xlim()))
     left = any((p.cost_per_success or 0.0) > middle for p in near)
+    # a point's own name stands above it
+    under = any(abs(p.success.value * 100 - value) < axes.get_ylim()[1] / 30 for p in near)
     axes.annotate(
         f"{result.name} ({_why_not_placed(result, unit)})",
         (0.01 if left else 0.99, value),
         xycoords=("axes fraction", "data"),
-        xytext=(0, 4),
+        xytext=(0, -13 if under else 4),
         textcoords="offset points",
         ha="left" if left else "right",
         color=_colour(result),
