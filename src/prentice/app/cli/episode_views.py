@@ -22,9 +22,11 @@ def episodes_table(found: Sequence[Summary]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
     for name, width in (("id", 8), ("run", 8), ("case", 22), ("policy", 16)):
         table.add_column(name, no_wrap=True, max_width=width)
-    table.add_column("turns", justify="right")
-    table.add_column("outcome", no_wrap=True, ratio=1)
-    table.add_column("cost", justify="right", no_wrap=True)
+    table.add_column("turns", justify="right", no_wrap=True, min_width=5)
+    table.add_column("outcome", no_wrap=True, ratio=1, min_width=20)  # what one looks for: others make room for it
+    paid = any(each.cost_usd is not None for each in found)
+    if paid:
+        table.add_column("cost", justify="right", no_wrap=True)
     table.add_column("begun", no_wrap=True, min_width=10)
     for each in found:
         case = f"{each.split}/{each.case}" + (f" #{each.attempt}" if each.attempt else "")
@@ -36,7 +38,7 @@ def episodes_table(found: Sequence[Summary]) -> Table:
             Text(each.policy),
             f"{each.turns:,}",
             Text(f"failed: {each.failure}", style="red") if each.failure else Text(_metrics(each.metrics)),
-            cost,
+            *([cost] if paid else []),
             f"{each.started_at.astimezone():%Y-%m-%d}",
         )
     return table
