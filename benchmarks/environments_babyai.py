@@ -44,8 +44,8 @@ ARMS = {
 """Arm → what it lays over the example's settings; whole episodes are the study's own form. The arms beside the
 student's play fewer cases: an episode in which they lose their way takes four times as long as one with success."""
 ALIKE = ('evaluate.policies=["teacher", "student"]', "export.check_rows=20")
-LARGE, LARGE_CASES = "qwen2.5-coder-1.5b", 12
-"""A real language model in the teacher's place; it reads its prompt at about 60 tokens a second, hence few cases."""
+LARGE, LARGE_CASES = "qwen2.5-coder-1.5b", 60
+"""A real language model in the teacher's place; it reads about 60 tokens a second, hence few cases and no past steps."""
 TIMED_CASES = 60
 
 Row = dict[str, Any]
@@ -139,7 +139,7 @@ def _large_rows() -> list[Row]:
         episodes = _played(project, model, "teacher", LARGE_CASES)
         won = wilson(sum(map(_won, episodes)), len(episodes))
         cpu = sum(e.total("processing_s") or 0.0 for e in episodes) / max(1, sum(map(_won, episodes)))
-        note = f"CPU-s per success: {cpu:.1f}; per turn p50 {_turn_p50(episodes):.2f} s"
+        note = f"no past steps in its prompt; CPU-s per success: {cpu:.1f}; per turn p50 {_turn_p50(episodes):.2f} s"
         rows.append(_row(f"{name}_1.5b_success", won.value, n=len(episodes), interval=[won.low, won.high], note=note))
     return rows
 
