@@ -6,7 +6,7 @@ They come from the environment's state alone and see behind walls; no policy see
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 Place = tuple[int, int, int]
@@ -25,37 +25,34 @@ def distances(grid: Any, targets: Iterable[tuple[int, int]]) -> dict[Place, int]
         grid: minigrid's Grid.
         targets: column and row of each target.
     """
+    costs = {(x, y): cost for x in range(grid.width) for y in range(grid.height) if (cost := _cost(grid.get(x, y)))}
     aims = set(targets)
-    best = {(x - dx, y - dy, way): 0 for x, y in aims for way, (dx, dy) in enumerate(STEP)}
-    best = {place: 0 for place in best if _cost_to_enter(grid, place[0], place[1]) is not None}
+    best = {(x - dx, y - dy, way): 0 for x, y in aims for way, (dx, dy) in enumerate(STEP) if (x - dx, y - dy) in costs}
     queue = [(0, place) for place in best]
     heapq.heapify(queue)
     while queue:
         cost, place = heapq.heappop(queue)
         if cost > best[place]:
             continue
-        for before, action_cost in _before(grid, place):
+        for before, action_cost in _before(costs, place):
             if cost + action_cost < best.get(before, 1 << 30):
                 best[before] = cost + action_cost
                 heapq.heappush(queue, (cost + action_cost, before))
     return best
 
 
-def _before(grid: Any, place: Place) -> Iterator[tuple[Place, int]]:
+def _before(costs: Mapping[tuple[int, int], int], place: Place) -> Iterator[tuple[Place, int]]:
     """The places one move before this one, with the move's cost."""
     x, y, way = place
     yield (x, y, (way + 1) % 4), 1
     yield (x, y, (way - 1) % 4), 1
     dx, dy = STEP[way]
-    cost = _cost_to_enter(grid, x, y)
-    if cost is not None and _cost_to_enter(grid, x - dx, y - dy) is not None:
-        yield (x - dx, y - dy, way), cost
+    if (x - dx, y - dy) in costs:
+        yield (x - dx, y - dy, way), costs[x, y]
 
 
-def _cost_to_enter(grid: Any, x: int, y: int) -> int | None:
-    if not (0 <= x < grid.width and 0 <= y < grid.height):
-        return None
-    cell = grid.get(x, y)
+def _cost(cell: Any) -> int:
+    """Actions that entering a cell takes; 0 where nobody can."""
     if cell is None or cell.can_overlap():
         return 1
-    return 2 if cell.type == "door" and not cell.is_locked else None
+    return 2 if cell.type == "door" and not cell.is_locked else 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
+from operator import itemgetter
 from typing import Any
 
 Cell = tuple[int, int, int]
@@ -39,7 +41,6 @@ class Sight:
         side = [OUTSIDE] * _MARGIN
         self._cells = [*beyond, *(cell for row in rows for cell in (*side, *row, *side)), *beyond]
         self._clear = "".join("1" if _is_clear(cell) else "0" for cell in self._cells)
-        self._offsets = [_offsets(self._stride, direction) for direction in range(4)]
 
     def look(self, x: int, y: int, direction: int, held: Cell | None) -> View:
         """The view from a place.
@@ -48,11 +49,13 @@ class Sight:
             x, y, direction: the agent's column, row and direction: 0 right, 1 down, 2 left, 3 up.
             held: what the agent carries; it lies on the agent's own cell.
         """
-        start = (y + _MARGIN) * self._stride + x + _MARGIN
-        places = [[start + offset for offset in column] for column in self._offsets[direction]]
-        view = [[self._cells[at] for at in column] for column in places]
-        clear = "".join(self._clear[at] for column in reversed(places) for at in column)
-        for row, seen in _seen_rows([int(clear[row::WIDTH], 2) for row in range(WIDTH)]):
+        corner, pick = _window(self._stride, direction)
+        start = (y + _MARGIN) * self._stride + x + _MARGIN + corner
+        end = start + WIDTH * self._stride
+        cells = pick(self._cells[start:end])
+        view = [list(cells[column : column + WIDTH]) for column in range(0, WIDTH * WIDTH, WIDTH)]
+        clear = "".join(pick(self._clear[start:end]))[::-1]  # the leftmost column is the lowest bit
+        for row, seen in _seen_rows([int(clear[AGENT_Y - row :: WIDTH], 2) for row in range(WIDTH)]):
             for column in range(WIDTH):
                 if not seen >> column & 1:
                     view[column][row] = UNSEEN
@@ -60,11 +63,14 @@ class Sight:
         return view
 
 
-def _offsets(stride: int, direction: int) -> list[list[int]]:
-    """From the agent's cell to those of its view, column by column."""
+@cache
+def _window(stride: int, direction: int) -> tuple[int, itemgetter[Any]]:
+    """Where a view begins, seen from the agent's cell, and what picks its cells from there on, column by column."""
     dx, dy = ((1, 0), (0, 1), (-1, 0), (0, -1))[direction]
     ahead, right = dx + dy * stride, -dy + dx * stride
-    return [[(AGENT_Y - row) * ahead + (column - AGENT_X) * right for row in range(WIDTH)] for column in range(WIDTH)]
+    cells = [(AGENT_Y - row) * ahead + (column - AGENT_X) * right for column in range(WIDTH) for row in range(WIDTH)]
+    corner = min(cells)
+    return corner, itemgetter(*(cell - corner for cell in cells))
 
 
 def _seen_rows(clear: Sequence[int]) -> Iterator[tuple[int, int]]:
