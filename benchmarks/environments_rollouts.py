@@ -18,7 +18,7 @@ import psutil
 
 from prentice.models import ScriptedModel
 from prentice.models.catalogue import resolve_gguf
-from prentice.models.local import LocalModel, idle_cores
+from prentice.models.local import LocalModel
 from prentice.progress import Bar
 from prentice.records import Reply, Request, Sampling
 from prentice.records.store import Store
@@ -30,6 +30,8 @@ Row = dict[str, Any]
 
 REPEATS = 5
 BASE, THOUGHT_TOKENS = "smollm2-135m", 32
+THREADS = psutil.cpu_count() or 1
+"""Of a model; the same for one episode as for eight."""
 IN_FLIGHT = 2000
 SEEDS = Seeds(train=(0, IN_FLIGHT))
 KILLS = int(os.environ.get("PRENTICE_SOAK", "100"))
@@ -123,7 +125,7 @@ def _parallel_row(name: str, *, reasoning: bool) -> Row:
     ratio = median(many / one for one, many in zip(rates[1], rates[8], strict=True))
     kind = f"thoughts of up to {THOUGHT_TOKENS} tokens" if reasoning else "one of six actions"
     note = f"GoToLocal, {BASE}, {kind}: turns/s of 8 episodes together over those of one after the other"
-    return _row(name, ratio, "ratio", n=REPEATS, note=note, turns_per_s=rates, threads=idle_cores())
+    return _row(name, ratio, "ratio", n=REPEATS, note=note, turns_per_s=rates, threads=THREADS)
 
 
 def _turns_per_s(together: int, first: int, *, reasoning: bool) -> float:
@@ -131,7 +133,7 @@ def _turns_per_s(together: int, first: int, *, reasoning: bool) -> float:
     settings = BabyAIConfig(level="GoToLocal", seeds=SEEDS, reasoning=reasoning, max_steps=8 if reasoning else 20)
     task = BabyAI(settings, Path())
     cases = task.cases("train")[first : first + (16 if together > 1 else 4)]
-    model = _Noted(LocalModel(resolve_gguf(BASE), slots=together, context=512))
+    model = _Noted(LocalModel(resolve_gguf(BASE), slots=together, context=512, threads=THREADS))
     config = RolloutConfig(concurrency=together, max_tokens=THOUGHT_TOKENS)
     with tempfile.TemporaryDirectory() as place, Store.open(Path(place) / "store.db") as store:
         play_all(task, model, cases, store, config, audience="student")
