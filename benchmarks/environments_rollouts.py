@@ -129,36 +129,28 @@ def _parallel_row(name: str, *, reasoning: bool) -> Row:
 
 
 def _turns_per_s(together: int, first: int, *, reasoning: bool) -> float:
-    """Of 16 episodes, or of 4 if they are played one after the other, while all seats are taken."""
+    """Of the same episodes, from the first reply to the last; what is played at once has empty seats at the end."""
     settings = BabyAIConfig(level="GoToLocal", seeds=SEEDS, reasoning=reasoning, max_steps=8 if reasoning else 20)
     task = BabyAI(settings, Path())
-    cases = task.cases("train")[first : first + (16 if together > 1 else 4)]
+    cases = task.cases("train")[first : first + (8 if reasoning else 16)]
     model = _Noted(LocalModel(resolve_gguf(BASE), slots=together, context=512, threads=THREADS))
     config = RolloutConfig(concurrency=together, max_tokens=THOUGHT_TOKENS)
     with tempfile.TemporaryDirectory() as place, Store.open(Path(place) / "store.db") as store:
         play_all(task, model, cases, store, config, audience="student")
-    # what is begun last has no company at its end: counted is the time in which all seats are taken
-    full = model.replies[: model.full]
-    return (len(full) - 1) / (full[-1] - full[0])
+    return (len(model.replies) - 1) / (model.replies[-1] - model.replies[0])
 
 
 class _Noted:
     """A local model with the time of each reply."""
 
     def __init__(self, model: LocalModel) -> None:
-        self._model, self._waiting = model, 0
+        self._model = model
         self.name, self.slots = model.name, model.slots
         self.replies: list[float] = []
-        self.full = 0
-        """Replies until a seat was empty for good."""
 
     async def generate(self, request: Request, sampling: Sampling) -> Reply:
         """The model's reply."""
-        self._waiting += 1
-        if self._waiting == self.slots:
-            self.full = len(self.replies)
         reply = await self._model.generate(request, sampling)
-        self._waiting -= 1
         self.replies.append(time.perf_counter())
         return reply
 
