@@ -44,7 +44,7 @@ ARMS = {
 """Arm → what it lays over the example's settings; whole episodes are the study's own form. The arms beside the
 student's play fewer cases: an episode in which they lose their way takes four times as long as one with success."""
 ALIKE = ('evaluate.policies=["teacher", "student"]', "export.check_rows=20")
-LARGE, LARGE_CASES = "qwen2.5-coder-1.5b", 60
+LARGE, LARGE_CASES = "qwen2.5-coder-1.5b", 20
 """A real language model in the teacher's place; it reads 60 tokens a second, hence few cases and no past steps."""
 TIMED_CASES = 60
 
