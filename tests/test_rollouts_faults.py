@@ -161,6 +161,16 @@ def test_a_task_that_no_other_process_can_make_is_named_with_the_next_step(tmp_p
         play_all(Local(1), yes(), Local(1).cases("train"), store, RolloutConfig(processes=1))
 
 
+def test_a_portable_policy_that_cannot_be_sent_is_named(tmp_path: Path) -> None:
+    policy = ScriptedModel(lambda _: "yes", name="held")
+    policy.portable = True  # type: ignore[attr-defined]
+    with (
+        Store.open(tmp_path / "s.db") as store,
+        pytest.raises(PrenticeError, match=r"policy 'held' cannot be sent to another process"),
+    ):
+        play_all(CountingTask(1), policy, CountingTask(1).cases("train"), store, RolloutConfig(processes=1))
+
+
 @pytest.mark.parametrize("processes", [0, 1])
 def test_a_reply_of_100_000_tokens_and_every_script_come_back_as_they_were(tmp_path: Path, processes: int) -> None:
     scripts = "".join(chr(c) for c in range(1, 0x11000) if not 0xD800 <= c <= 0xDFFF)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import gc
 import os
 import pickle
 import signal
@@ -41,11 +40,10 @@ async def _answer_all(calls: BinaryIO, answers: BinaryIO) -> None:
         task: Task = _unpacked(hello.make_task)()
         policy = _Heard(_unpacked(hello.policy), lambda: _send(answers, _line(Answer(going_on=True))))
     except Exception as error:
-        problem = f"the task cannot be made again in a process of its own: {error}"
+        problem = f"the task or its policy cannot be made again in a process of its own: {error}"
         _send(answers, _line(Answer(to_fix=(problem, HINT))))
         return
     _send(answers, _line(Answer()))
-    gc.freeze()  # what was imported stays: looking through it for garbage takes a fifth of an episode's time
     table = _Table(task, policy)
     for line in iter(calls.readline, b""):
         _send(answers, await table.answer(Call.model_validate_json(line)))

@@ -23,7 +23,7 @@ def episodes_table(found: Sequence[Summary]) -> Table:
     for name, width in (("id", 8), ("run", 8), ("case", 22), ("policy", 16)):
         table.add_column(name, no_wrap=True, max_width=width)
     table.add_column("turns", justify="right", no_wrap=True, min_width=5)
-    table.add_column("outcome", no_wrap=True, ratio=1, min_width=20)  # what one looks for: others make room for it
+    table.add_column("outcome", no_wrap=True, ratio=1)
     paid = any(each.cost_usd is not None for each in found)
     if paid:
         table.add_column("cost", justify="right", no_wrap=True)

@@ -119,11 +119,9 @@ def _maker(level: str) -> Callable[[], Any]:
     from gymnasium.envs.registration import load_env_creator
 
     spec = gymnasium.spec(known[level])
-    assert spec.entry_point is not None
-    # gymnasium.make takes longer than an episode's first observation, for wrappers that would be taken off again
-    return partial(
-        load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point, **spec.kwargs
-    )
+    assert isinstance(spec.entry_point, str)
+    # not gymnasium.make, which takes longer than the level itself for wrappers that would be taken off again
+    return partial(load_env_creator(spec.entry_point), **spec.kwargs)
 
 
 @cache
