@@ -25,7 +25,7 @@ from prentice.records import digest
 from prentice.records.database import is_url
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig
-from prentice.tasks import TASKS, Task
+from prentice.tasks import TASKS, Task, Teaching
 from prentice.training.config import ExportConfig, SFTConfig
 
 TASK = "task:"
@@ -149,7 +149,7 @@ class Project:
         Raises: PrenticeError of the kind that fits.
         """
         if spec.startswith(TASK):
-            known = self.task.baselines()
+            known = {**self.task.baselines(), **(self.task.teachers() if isinstance(self.task, Teaching) else {})}
             name = spec.removeprefix(TASK)
             if name not in known:
                 raise UnknownNameError(f"the task has no policy named {name!r}", f"known: {', '.join(known) or 'none'}")

@@ -1,7 +1,7 @@
 """What is to be learnt: the contract and the built-in tasks."""
 
 from prentice.registry import Table
-from prentice.tasks.contract import Audience, Case, Environment, Spender, Step, Task, TaskConfig
+from prentice.tasks.contract import Audience, Case, Environment, Spender, Step, Task, TaskConfig, Teaching
 from prentice.tasks.judge import Judge, transcript
 from prentice.tasks.metered import Metered
 from prentice.tasks.prompts import Ask
@@ -14,6 +14,7 @@ TASKS = Table(
         "classify": "prentice.tasks.classify:Classify",
         "gymnasium": "prentice.tasks.gym:GymnasiumTask",
         "python": "prentice.tasks.python:PythonTask",
+        "text": "prentice.tasks.text:Text",
         "verifiers": "prentice.tasks.verifiers:VerifiersTask",
     },
     group="prentice.tasks",
@@ -32,5 +33,6 @@ __all__ = [
     "Step",
     "Task",
     "TaskConfig",
+    "Teaching",
     "transcript",
 ]

@@ -1,4 +1,4 @@
-"""Code of the user's own that lies beside `prentice.toml`, by name."""
+"""What of the user's own lies beside `prentice.toml`: code by name, long texts as files."""
 
 from __future__ import annotations
 
@@ -39,3 +39,23 @@ def load_beside(name: str, folder: Path, key: str) -> Any:
         return getattr(module, attribute)
     except AttributeError as error:
         raise ConfigError(f'{key} = "{name}": {module.__file__} has no {attribute!r}') from error
+
+
+def text_or_file(text: str, folder: Path, key: str) -> str:
+    """A text as it is, or that of a file of the project: a name that ends in .md.
+
+    Args:
+        key: the setting that holds it, for the error.
+    Raises: ConfigError if the file cannot be read or says nothing.
+    """
+    if not text.strip().endswith(".md") or "\n" in text.strip():
+        return text
+    path = folder / text.strip()
+    try:
+        found = path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: {said}", f"{key} names a text file in UTF-8, or is the text itself") from error
+    if not found:
+        raise ConfigError(f"{path}: the file is empty", f"write into it what {key} shall say")
+    return found

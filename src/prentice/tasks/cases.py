@@ -28,11 +28,30 @@ def read_cases(path: Path) -> tuple[Case, ...]:
     Raises: DataError naming file, line and value: an id is missing or occurs twice, a split is none of the three, a
         line cannot be read, or there is no case.
     """
+    rows = ((line, make_case(f"{path}:{line}", row)) for line, row in readable(file_rows(path)))
+    return tuple(distinct(path, ((line, case.id, case) for line, case in rows)))
+
+
+def file_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | DataError]]:
+    """Line number and row of a file of cases, as it stands there; in place of a damaged row what is wrong with it.
+
+    Raises: DataError if the file cannot be read, or not beyond some line.
+    """
     read = {".csv": _csv_rows, ".jsonl": _json_rows}.get(path.suffix)
     if read is None:
         raise DataError(f"{path}: cases come as .csv or .jsonl")
-    cases = ((line, _case(f"{path}:{line}", row)) for line, row in _explained(path, read(path)))
-    return tuple(distinct(path, ((line, case.id, case) for line, case in cases)))
+    return _explained(path, read(path))
+
+
+def readable(rows: Iterable[tuple[int, R | DataError]]) -> Iterator[tuple[int, R]]:
+    """The rows, as long as none is damaged.
+
+    Raises: DataError at the first damaged one.
+    """
+    for line, row in rows:
+        if isinstance(row, DataError):
+            raise row
+        yield line, row
 
 
 def table_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str, str]]]:
@@ -40,7 +59,7 @@ def table_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mappin
 
     Raises: DataError naming file and line: a column is missing, or a line cannot be read.
     """
-    return _explained(path, _csv_rows(path, columns))
+    return readable(_explained(path, _csv_rows(path, columns)))
 
 
 def distinct(path: Path, rows: Iterable[tuple[int, str, R]]) -> Iterator[R]:
@@ -67,7 +86,7 @@ def _explained(path: Path, rows: Iterator[tuple[int, R]]) -> Iterator[tuple[int,
         raise DataError(f"{path}: cannot be read as {path.suffix[1:].upper()} in UTF-8: {error}") from error
 
 
-def _csv_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[int, Mapping[str, str]]]:
+def _csv_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[int, Mapping[str, str] | DataError]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         names = reader.fieldnames or ()
@@ -75,26 +94,33 @@ def _csv_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[int, Ma
             there = f"the columns are {', '.join(names) or 'none'}"
             raise DataError(f"{path}:1: column {missing[0]!r} is missing", there)
         for row in reader:
-            if None in row or None in row.values():
-                raise DataError(f"{path}:{reader.line_num}: the row has not as many columns as the header")
-            yield reader.line_num, row
+            line = reader.line_num
+            is_whole = None not in row and None not in row.values()
+            yield line, row if is_whole else DataError(f"{path}:{line}: the row has not as many columns as the header")
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | DataError]]:
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}:{number}: not valid JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: not a JSON object: {line.strip()[:80]}")
-            yield number, row
+            if line.strip():
+                yield number, _json_row(f"{path}:{number}", line)
 
 
-def _case(where: str, row: Mapping[str, Any]) -> Case:
+def _json_row(where: str, line: str) -> Mapping[str, Any] | DataError:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return DataError(f"{where}: not valid JSON: {error}")
+    return row if isinstance(row, dict) else DataError(f"{where}: not a JSON object: {line.strip()[:80]}")
+
+
+def make_case(where: str, row: Mapping[str, Any]) -> Case:
+    """The case that a row is.
+
+    Args:
+        where: file and line, for errors.
+    Raises: DataError: no id, no known split, or a value that no record can hold.
+    """
     name = row.get("id")
     if not isinstance(name, str | int) or isinstance(name, bool) or not str(name).strip():
         raise DataError(f"{where}: the case has no id", ABOUT)

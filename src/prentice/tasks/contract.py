@@ -98,3 +98,12 @@ class Task(Protocol):
     def baselines(self) -> Mapping[str, Policy]:
         """Trivial policies that belong in every table, by name."""
         ...
+
+
+@runtime_checkable
+class Teaching(Protocol):
+    """A task with policies that may be the teacher (`task:NAME`), but are no trivial ones to compare with."""
+
+    def teachers(self) -> Mapping[str, Policy]:
+        """These policies, by name."""
+        ...

@@ -45,15 +45,21 @@ class Prompt(StageConfig):
     @field_validator("prompt")
     @classmethod
     def _is_a_template(cls, text: str) -> str:
-        try:
-            names = [name for _, name, _, _ in Formatter().parse(text) if name is not None]
-        except ValueError as error:
-            raise ValueError(f"{error}; a brace that stands for itself is written twice") from error
-        if wrong := [name for name in names if not name.isidentifier()]:
-            raise ValueError(
-                f"{{{wrong[0]}}} is not the name of an input; a brace that stands for itself is written twice"
-            )
-        return text
+        return template(text)
+
+
+def template(text: str) -> str:
+    """`text`, which shows inputs as {name}.
+
+    Raises: ValueError if a brace stands for nothing.
+    """
+    try:
+        names = [name for _, name, _, _ in Formatter().parse(text) if name is not None]
+    except ValueError as error:
+        raise ValueError(f"{error}; a brace that stands for itself is written twice") from error
+    if wrong := [name for name in names if not name.isidentifier()]:
+        raise ValueError(f"{{{wrong[0]}}} is not the name of an input; a brace that stands for itself is written twice")
+    return text
 
 
 class Function(Prompt):
