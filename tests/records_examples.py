@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from prentice.records import (
+    Demonstration,
     Episode,
     Failure,
     Message,
@@ -98,6 +99,14 @@ moments = st.datetimes(
     max_value=datetime(9998, 1, 1),
     timezones=st.timedeltas(timedelta(hours=-23), timedelta(hours=23)).map(timezone),
 )
+demonstrations = st.builds(
+    Demonstration,
+    turn=st.integers(0, 9),
+    message=messages,
+    source=st.sampled_from(["judge", "program", "person"]),
+    author=texts,
+    at=moments,
+)
 failures = st.builds(Failure, where=st.sampled_from(["model", "environment", "metric", "judge"]), message=texts)
 episodes = st.builds(
     Episode,
@@ -108,15 +117,18 @@ episodes = st.builds(
     split=st.sampled_from(["train", "val", "test"]),
     attempt=st.integers(0, 2**63 - 1),
     policy=texts,
-    turns=st.lists(st.builds(Turn, request=requests, reply=replies), max_size=3).map(tuple),
+    turns=st.lists(st.builds(Turn, request=requests, reply=replies, extra=json_objects), max_size=3).map(tuple),
     metrics=st.lists(metrics, max_size=4).map(tuple),
     failure=st.none() | failures,
     started_at=moments,
     tags=st.dictionaries(texts, texts, max_size=3),
+    demonstrations=st.lists(demonstrations, max_size=2).map(tuple),
+    extra=json_objects,
 )
 
 
 def exact(episode: Episode) -> str:
     """The episode as text in which 1, 1.0, True and "1" differ, as `==` does not see."""
     moment = episode.started_at.astimezone(UTC).replace(fold=0)
-    return repr(episode.model_copy(update={"started_at": moment}))
+    shown = tuple(d.model_copy(update={"at": d.at.astimezone(UTC).replace(fold=0)}) for d in episode.demonstrations)
+    return repr(episode.model_copy(update={"started_at": moment, "demonstrations": shown}))

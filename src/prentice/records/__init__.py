@@ -1,6 +1,7 @@
 """The nouns on disk, frozen and versioned. The store that keeps episodes is `prentice.records.store`."""
 
 from prentice.records.base import Record, digest
+from prentice.records.calls import Call
 from prentice.records.chats import (
     Message,
     Reply,
@@ -15,6 +16,7 @@ from prentice.records.chats import (
 from prentice.records.checkpoints import Checkpoint, ModelSource
 from prentice.records.datasets import Example, Ledger, Manifest
 from prentice.records.episodes import (
+    Demonstration,
     Episode,
     Failure,
     Metric,
@@ -25,13 +27,17 @@ from prentice.records.episodes import (
     imported_id,
     utc_now,
 )
+from prentice.records.feedback import Feedback
 from prentice.records.reports import Interval, PolicyResult, Report, Verdict
 
 __all__ = [
+    "Call",
     "Checkpoint",
+    "Demonstration",
     "Episode",
     "Example",
     "Failure",
+    "Feedback",
     "Interval",
     "Ledger",
     "Manifest",

@@ -27,6 +27,8 @@ CACHE_KB = 65_536
 _WRITES = "prentice_writes"
 _TEXTS_LOCK = 7_077_391_002
 """Key of the Postgres advisory lock on shared texts."""
+_CALLS_LOCK = 7_077_391_003
+"""Key of the Postgres advisory lock on episodes that grow by calls."""
 _KEPT = "what was stored is kept"
 _DAMAGED = "put back a copy of the store, or name a new file and run again"
 
@@ -78,6 +80,15 @@ def hold_texts(connection: Connection, purpose: Literal["use", "delete"]) -> Non
     if connection.dialect.name == "postgresql":
         lock = func.pg_advisory_xact_lock_shared if purpose == "use" else func.pg_advisory_xact_lock
         connection.execute(select(lock(_TEXTS_LOCK)))
+
+
+def hold_calls(connection: Connection) -> None:
+    """Until the transaction ends, see that no other writer adds a call to the same new episode.
+
+    In SQLite a writer is alone anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_CALLS_LOCK)))
 
 
 def insert_all(connection: Connection, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> None:

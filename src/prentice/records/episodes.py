@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal, NoReturn
 
-from pydantic import AwareDatetime, BeforeValidator, Field, ValidationInfo
+from pydantic import AwareDatetime, BeforeValidator, Field, JsonValue, ValidationInfo
 
 from prentice.records.base import Record, digest
-from prentice.records.chats import Reply, Request
+from prentice.records.chats import Message, Reply, Request
 
 Split = Literal["train", "val", "test"]
 Value = bool | float | str
@@ -42,6 +42,18 @@ class Turn(Record):
 
     request: Request
     reply: Reply
+    extra: dict[str, JsonValue] = Field(default_factory=dict)
+    """What its source said of it that no other field holds."""
+
+
+class Demonstration(Record):
+    """What the reply of a turn should have been, shown by a person, a program or a judge."""
+
+    turn: int = Field(ge=0)
+    message: Message
+    source: Literal["judge", "program", "person"] = "person"
+    author: str = ""
+    at: AwareDatetime
 
 
 class Episode(Record):
@@ -61,6 +73,10 @@ class Episode(Record):
     failure: Failure | None = None
     started_at: AwareDatetime
     tags: dict[str, str] = Field(default_factory=dict)
+    demonstrations: tuple[Demonstration, ...] = ()
+    """In the order they were given."""
+    extra: dict[str, JsonValue] = Field(default_factory=dict)
+    """What its source said of it that no other field holds."""
 
     def metric(self, name: str) -> Value | None:
         """The last value given to the episode-level metric `name`, or None."""

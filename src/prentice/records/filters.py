@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, select
 from prentice.errors import DataError
 from prentice.records.episodes import Value, utc_now
 from prentice.records.rows import microseconds, tag_key
-from prentice.records.schema import EPISODES, METRICS, TAGS
+from prentice.records.schema import EPISODES, FEEDBACK, METRICS, TAGS
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 Ending = Literal["none", "any", "model", "environment", "metric", "judge"]
@@ -132,7 +132,13 @@ def _metric(condition: Condition) -> ColumnElement[bool]:
     else:
         text = METRICS.c.text == value if condition.operator == "=" else METRICS.c.text != value
         found += [METRICS.c.flag.is_(None), METRICS.c.number.is_(None), text]
-    return EPISODES.c.number.in_(select(METRICS.c.episode).where(*found))
+    return EPISODES.c.number.in_(select(METRICS.c.episode).where(*found, ~_overruled()))
+
+
+def _overruled() -> ColumnElement[bool]:
+    """Whether later feedback gave the metric another value: the last one counts."""
+    same = (FEEDBACK.c.episode == METRICS.c.episode) & (FEEDBACK.c.name == METRICS.c.name) & FEEDBACK.c.turn.is_(None)
+    return select(FEEDBACK.c.number).where(same, FEEDBACK.c.position > METRICS.c.position).exists()
 
 
 _SQL = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}

@@ -7,7 +7,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from io import BufferedWriter
 from pathlib import Path
 
@@ -75,16 +75,24 @@ def episode_line(episode: Episode) -> bytes:
 
     Raises: DataError if JSON cannot hold it.
     """
-    offset = episode.started_at.utcoffset() or timedelta()
-    if offset % timedelta(minutes=1):  # JSON's offsets have no seconds: the same moment in UTC loses nothing
-        episode = episode.model_copy(update={"started_at": episode.started_at.astimezone(UTC)})
+    moments = {"started_at": _writable(episode.started_at)}
+    shown = tuple(each.model_copy(update={"at": _writable(each.at)}) for each in episode.demonstrations)
+    episode = episode.model_copy(update=moments | ({"demonstrations": shown} if shown else {}))
     try:
-        for request in (turn.request for turn in episode.turns):
-            free = [request.inputs, request.response_schema, [tool.parameters for tool in request.tools]]
+        for turn in episode.turns:
+            request = turn.request
+            free = [request.inputs, request.response_schema, [tool.parameters for tool in request.tools], turn.extra]
             json.dumps(free, allow_nan=False)  # refuses NaN, which would be written as null
+        json.dumps(episode.extra, allow_nan=False)
         return episode.model_dump_json().encode() + b"\n"
     except ValueError as error:
         raise DataError(f"episode {episode.id!r} (case {episode.case!r}) cannot be written as JSON: {error}") from error
+
+
+def _writable(moment: datetime) -> datetime:
+    """JSON's offsets have no seconds: the same moment in UTC loses nothing."""
+    offset = moment.utcoffset() or timedelta()
+    return moment.astimezone(UTC) if offset % timedelta(minutes=1) else moment
 
 
 def _episode(line: bytes, place: str) -> Episode:

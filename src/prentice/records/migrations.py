@@ -15,13 +15,14 @@ from sqlalchemy.engine import Connection, Engine
 from prentice.errors import StoreError
 from prentice.records.schema_1 import first_schema
 from prentice.records.schema_2 import second_schema
+from prentice.records.schema_3 import third_schema
 
 _VERSION = sa.table("prentice_schema", sa.column("version", sa.Integer))
 _LOCK = 7_077_391_001
 """Key of the Postgres advisory lock; any constant that is ours alone."""
 
 
-STEPS: tuple[Callable[[Operations], None], ...] = (first_schema, second_schema)
+STEPS: tuple[Callable[[Operations], None], ...] = (first_schema, second_schema, third_schema)
 """Step n takes a database from version n to n + 1."""
 
 

@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 
 from prentice.errors import DataError
 from prentice.records.chats import Message, Reply, Request, TokenLogprob, Tool, Usage
-from prentice.records.episodes import Episode, Failure, Metric, Turn
+from prentice.records.episodes import Demonstration, Episode, Failure, Metric, Turn, imported_id
 from prentice.records.history import Said, shown_messages
 from prentice.records.schema import ID_LENGTH
 
@@ -38,6 +38,7 @@ class EpisodeRows:
     turns: list[Row] = field(default_factory=list)
     metrics: list[Row] = field(default_factory=list)
     tags: list[Row] = field(default_factory=list)
+    feedback: list[Row] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -79,12 +80,14 @@ def _to_rows(episode: Episode) -> EpisodeRows:
     said, parts = Said(_message_key), _Parts(rows.texts)
     for position, turn in enumerate(episode.turns):
         rows.turns.append({"position": position, **_turn_row(turn, said, parts)})
-    rows.metrics = [_metric_row(position, metric) for position, metric in enumerate(episode.metrics)]
+    rows.metrics = [metric_row(position, metric) for position, metric in enumerate(episode.metrics)]
+    rows.feedback = [_demonstration_row(episode.id, n, shown) for n, shown in enumerate(episode.demonstrations)]
     rows.tags = [{"tag": tag_key(name, value)} for name, value in episode.tags.items()]
     rows.episode["content_hash"] = content_hash(rows.turns)
     _check_storable([rows.episode], ("id", "run", "task", "case_id", "policy", "failure_message"), ("attempt",))
     _check_storable(rows.turns, ("function", "model", "finish_reason"), (*_USAGE, "attempts"))
     _check_storable(rows.metrics, ("name", "text"), ("turn",))
+    _check_storable(rows.feedback, ("author",), ("turn",))
     return rows
 
 
@@ -123,7 +126,12 @@ def _episode_row(episode: Episode) -> Row:
         "started_at": episode.started_at.isoformat(),
         "started_us": microseconds(episode.started_at),
         "tags": to_json(episode.tags).decode(),
+        "extra": _extra(episode.extra),
     }
+
+
+def _extra(extra: Mapping[str, Any]) -> str | None:
+    return _finite(to_json(extra).decode()) if extra else None
 
 
 class _Parts:
@@ -183,6 +191,7 @@ def _turn_row(turn: Turn, said: Said[Message], parts: _Parts) -> Row:
         "cost_usd": reply.cost_usd,
         "attempts": reply.attempts,
         "token_logprobs": to_json([(t.token, t.logprob) for t in reply.token_logprobs]).decode(),
+        "extra": _extra(turn.extra),
     }
 
 
@@ -197,7 +206,21 @@ def _finite(text: str) -> str:
     return text
 
 
-def _metric_row(position: int, metric: Metric) -> Row:
+def _demonstration_row(episode: str, number: int, shown: Demonstration) -> Row:
+    return {
+        "id": imported_id(episode, f"demonstration {number}"),
+        "turn": shown.turn,
+        "name": "demonstration",
+        "source": shown.source,
+        "author": shown.author,
+        "at": shown.at.isoformat(),
+        "position": None,
+        "demonstration": shown.message.model_dump_json(exclude_defaults=True),
+    }
+
+
+def metric_row(position: int, metric: Metric) -> Row:
+    """A metric as a row of its episode's metrics."""
     value = metric.value
     return {
         "position": position,
@@ -259,9 +282,13 @@ class Texts:
         return body
 
 
-def from_rows(row: Read, turns: Sequence[Read], metrics: Sequence[Read], texts: Texts) -> Episode:
+def from_rows(
+    row: Read, turns: Sequence[Read], metrics: Sequence[Read], feedback: Sequence[Read], texts: Texts
+) -> Episode:
     """Put an episode together again.
 
+    Args:
+        feedback: the rows of its feedback, of which the demonstrations are read; the rest is among its metrics.
     Raises: ValueError, TypeError or KeyError if the rows cannot be what was written.
     """
     where = row["failure_where"]
@@ -280,11 +307,28 @@ def from_rows(row: Read, turns: Sequence[Read], metrics: Sequence[Read], texts: 
         attempt=row["attempt"],
         policy=row["policy"],
         turns=tuple(_turn(turn, said, texts) for turn in turns),
-        metrics=tuple(_metric(metric) for metric in metrics),
+        metrics=tuple(metric_of(metric) for metric in metrics),
         failure=None if where is None else Failure(where=where, message=row["failure_message"]),
         started_at=datetime.fromisoformat(row["started_at"]),
         tags=from_json(row["tags"]),
+        demonstrations=tuple(_demonstration(each) for each in feedback if each["demonstration"] is not None),
+        extra=from_json(row["extra"] or "{}"),
     )
+
+
+def _demonstration(row: Read) -> Demonstration:
+    return Demonstration(
+        turn=row["turn"],
+        message=message_of(row["demonstration"]),
+        source=row["source"],
+        author=row["author"],
+        at=datetime.fromisoformat(row["at"]),
+    )
+
+
+def message_of(text: str) -> Message:
+    """A message from its JSON."""
+    return Message.model_validate_json(text)
 
 
 def _turn(row: Read, said: list[Message], texts: Texts) -> Turn:
@@ -310,10 +354,14 @@ def _turn(row: Read, said: list[Message], texts: Texts) -> Turn:
         attempts=row["attempts"],
         token_logprobs=tuple(TokenLogprob(token=t, logprob=p) for t, p in from_json(row["token_logprobs"])),
     )
-    return Turn(request=request, reply=reply)
+    return Turn(request=request, reply=reply, extra=from_json(row["extra"] or "{}"))
 
 
-def _metric(row: Read) -> Metric:
+def metric_of(row: Read) -> Metric:
+    """The metric of a row.
+
+    Raises: ValueError if it has no value, or several.
+    """
     values = [row[kind] for kind in ("flag", "number", "text") if row[kind] is not None]
     if len(values) != 1:
         raise ValueError(f"metric {row['name']!r} has {len(values)} values")

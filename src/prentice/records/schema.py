@@ -83,6 +83,7 @@ EPISODES = Table(
     Column("started_us", BigInteger, nullable=False),  # the same moment, in microseconds since 1970, to filter by
     Column("tags", Text, nullable=False),  # JSON object
     Column("content_hash", Text, nullable=False),  # of all that was asked and replied
+    Column("extra", Text),  # JSON object; null where empty
     Index("episodes_in_order", "run", "case_id", "attempt", "id"),
     Index("episodes_by_task", "task", "split"),
     Index("episodes_by_policy", "policy"),
@@ -112,6 +113,7 @@ TURNS = Table(
     Column("cost_usd", Float),
     Column("attempts", BigInteger, nullable=False),
     Column("token_logprobs", Text, nullable=False),  # JSON list of [token, logprob]
+    Column("extra", Text),  # JSON object; null where empty
 )
 
 METRICS = Table(
@@ -153,5 +155,31 @@ USES = Table(
     Column("text", Text, ForeignKey("texts.hash"), primary_key=True),
     Column("episode", NUMBER, ForeignKey("episodes.number"), primary_key=True),
     Index("uses_by_episode", "episode"),
+    sqlite_with_rowid=False,
+)
+
+FEEDBACK = Table(
+    "feedback",
+    METADATA,
+    Column("number", NUMBER, primary_key=True),
+    Column("id", ORDERED, nullable=False, unique=True),
+    Column("episode", NUMBER, ForeignKey("episodes.number"), nullable=False),
+    Column("turn", BigInteger),
+    Column("name", TEXT, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("author", TEXT, nullable=False),
+    Column("at", Text, nullable=False),  # ISO 8601 with its offset
+    # either a value, which is the metric at this position, or a demonstration
+    Column("position", Integer),
+    Column("demonstration", Text),  # JSON of a message
+    Index("feedback_by_episode", "episode"),
+)
+
+CALLS = Table(
+    "calls",
+    METADATA,
+    Column("id", ORDERED, primary_key=True),
+    Column("episode", NUMBER, ForeignKey("episodes.number"), nullable=False),
+    Index("calls_by_episode", "episode"),
     sqlite_with_rowid=False,
 )

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, Table, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Engine, RowMapping
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.engine import Connection, Engine
 
-from prentice.records.database import compact, damaged, hold_texts, insert_all, open_database, store_errors
+from prentice.records.calls import Call
+from prentice.records.database import compact, hold_texts, open_database, store_errors
 from prentice.records.episodes import Episode
+from prentice.records.feedback import Feedback, FeedbackOutcome
 from prentice.records.filters import Filter
-from prentice.records.rows import EpisodeRows, Row, Texts, from_rows, shared_texts, to_rows
-from prentice.records.schema import EPISODES, METRICS, TAGS, TEXTS, TURNS, USES
+from prentice.records.growth import add_calls, add_feedback, feedback_of, feedback_on, remove_feedback
+from prentice.records.guard import Guard
+from prentice.records.inserting import insert_episodes
+from prentice.records.reading import VARIABLES, assemble, chunks
+from prentice.records.rows import EpisodeRows, Texts, to_rows
+from prentice.records.schema import CALLS, EPISODES, FEEDBACK, METRICS, TAGS, TEXTS, TURNS, USES
 from prentice.records.summaries import Summary, summaries
 
 BATCH = 256
 """Episodes per transaction when writing, per query when reading."""
 _BATCH_SIZE = 8_000_000
 """Characters of text per transaction: a batch of long replies is written in several."""
-_REMEMBERED = 20_000
-"""Shared texts kept in memory while reading, so that one that repeats is not read and parsed again."""
-_VARIABLES = 10_000
-"""Values in one query; SQLite takes 32 766."""
 _IN_ORDER = (EPISODES.c.run, EPISODES.c.case_id, EPISODES.c.attempt, EPISODES.c.id)
 ALL = Filter()
 
@@ -34,22 +36,25 @@ ALL = Filter()
 class Store:
     """Episodes in a database. Threads may share one; processes open their own on the same place."""
 
-    def __init__(self, reading: Engine, writing: Engine, place: str) -> None:
+    def __init__(self, reading: Engine, writing: Engine, place: str, guard: Guard | None = None) -> None:
         self._reading = reading
         self._writing = writing
+        self.guard = guard
+        """What all that comes in has to pass; rows that were made elsewhere have passed it there."""
         self._lock = threading.Lock()  # SQLite's own waiting is polling; threads of one process can queue instead
         self.place = place
         """The file or URL, as errors name it."""
 
     @classmethod
-    def open(cls, location: str | Path) -> Store:
+    def open(cls, location: str | Path, guard: Guard | None = None) -> Store:
         """Open a store, made and brought to the newest schema where needed.
 
         Args:
             location: a file's path, or an SQLAlchemy URL of SQLite or Postgres.
+            guard: what episodes and feedback pass before they are stored.
         Raises: StoreError if it cannot be opened, is no store, or was written by a newer prentice (it stays untouched).
         """
-        return cls(*open_database(location))
+        return cls(*open_database(location), guard)
 
     def __enter__(self) -> Store:
         return self
@@ -69,11 +74,50 @@ class Store:
         Returns: how many were new.
         Raises: DataError naming an episode that cannot be stored; StoreError if the database refuses (a full disk).
         """
-        return self.add_rows(map(to_rows, episodes))
+        return self.add_rows(to_rows(self.guarded(episode)) for episode in episodes)
+
+    def guarded(self, episode: Episode) -> Episode:
+        """The episode as it may be stored."""
+        return episode if self.guard is None else self.guard.episode(episode)
 
     def add_rows(self, episodes: Iterable[EpisodeRows]) -> int:
-        """`add` for episodes that were taken apart by `to_rows` before, maybe in another process."""
+        """`add` for episodes that passed the guard and `to_rows` before, maybe in another process."""
         return sum(self._insert(batch) for batch in _batches(episodes))
+
+    def add_calls(self, calls: Iterable[Call]) -> int:
+        """Store recorded calls, in one transaction, each as the next turn of its episode; a known one is left alone.
+
+        They do not pass the guard: who records them holds them back on a disk first, and lets them pass it before that.
+
+        Returns: how many were new.
+        Raises: DataError naming an episode that cannot be stored; StoreError if the database refuses.
+        """
+        with self._transaction() as connection:
+            return add_calls(connection, calls, self.place)
+
+    def add_feedback(self, feedback: Iterable[Feedback]) -> FeedbackOutcome:
+        """Store feedback, in one transaction; what cannot be stored is named in the outcome and hinders nothing else.
+
+        Raises: StoreError if the database refuses.
+        """
+        given = feedback if self.guard is None else [self.guard.feedback(each) for each in feedback]
+        with self._transaction() as connection:
+            return add_feedback(connection, given)
+
+    def feedback(self, ids: Sequence[str]) -> list[Feedback]:
+        """Stored feedback by its ids, in the order it came."""
+        with store_errors(self.place), self._reading.connect() as connection:
+            return feedback_of(connection, ids)
+
+    def feedback_on(self, episodes: Sequence[str]) -> list[Feedback]:
+        """All stored feedback on these episodes, in the order it came."""
+        with store_errors(self.place), self._reading.connect() as connection:
+            return feedback_on(connection, episodes)
+
+    def remove_feedback(self, ids: Sequence[str]) -> int:
+        """Take feedback back, as an undo does; return how much there was."""
+        with self._transaction() as connection:
+            return remove_feedback(connection, ids)
 
     def episodes(self, where: Filter = ALL, *, run: str | None = None) -> Iterator[Episode]:
         """Stream episodes by run, case and attempt. Which ones is settled at the first; nothing is locked between two.
@@ -87,7 +131,7 @@ class Store:
             some = select(EPISODES).where(EPISODES.c.number.in_(numbers[start : start + BATCH].tolist()))
             with store_errors(self.place), self._reading.connect() as connection:
                 rows = connection.execute(some.order_by(*_IN_ORDER)).mappings().all()
-                read = self._assemble(connection, rows, texts)
+                read = assemble(connection, rows, texts, self.place)
             yield from read
 
     def summaries(self, where: Filter = ALL, *, limit: int = 20) -> list[Summary]:
@@ -136,56 +180,29 @@ class Store:
     def _numbers(self, query: Select[int]) -> array[int]:
         """The answer to a query for numbers of episodes, by run, case and attempt: 8 bytes an episode."""
         with store_errors(self.place), self._reading.connect() as connection:
-            rows = connection.execution_options(yield_per=_VARIABLES).execute(query.order_by(*_IN_ORDER))
+            rows = connection.execution_options(yield_per=VARIABLES).execute(query.order_by(*_IN_ORDER))
             return array("q", rows.scalars())
 
     def _insert(self, batch: list[EpisodeRows]) -> int:
-        distinct = _distinct(batch)
-        if self._writing.dialect.name == "postgresql":
-            # two writers that insert the same rows in another order would wait for each other for ever
-            distinct = dict(sorted(distinct.items()))
-        with store_errors(self.place), self._lock, self._writing.begin() as connection:
-            hold_texts(connection, "use")
-            insert = self._insert_new(EPISODES).returning(EPISODES.c.id, EPISODES.c.number)
-            numbers = {row.id: row.number for row in connection.execute(insert, [r.episode for r in distinct.values()])}
-            fresh = [(numbers[id_], rows) for id_, rows in distinct.items() if id_ in numbers]
-            texts = {name: body for _, rows in fresh for name, body in rows.texts.items()}
-            new: dict[Table, list[Row]] = {
-                TEXTS: [{"hash": name, "body": texts[name]} for name in sorted(texts)],
-                TURNS: _numbered(fresh, "turns"),
-                METRICS: _numbered(fresh, "metrics"),
-                TAGS: _numbered(fresh, "tags"),
-                USES: [{"text": name, "episode": number} for number, rows in fresh for name in rows.texts],
-            }
-            for table, table_rows in new.items():
-                insert_all(connection, self._insert_new(table) if table is TEXTS else table.insert(), table_rows)
-        return len(fresh)
+        with self._transaction() as connection:
+            return len(insert_episodes(connection, batch))
 
-    def _insert_new(self, table: Table) -> sqlite.Insert | postgresql.Insert:
-        if self._writing.dialect.name == "sqlite":
-            return sqlite.insert(table).on_conflict_do_nothing()
-        return postgresql.insert(table).on_conflict_do_nothing()
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with store_errors(self.place), self._lock, self._writing.begin() as connection:
+            yield connection
 
     def _delete(self, numbers: list[int]) -> int:
-        with store_errors(self.place), self._lock, self._writing.begin() as connection:
+        with self._transaction() as connection:
             hold_texts(connection, "delete")
             used = connection.execute(select(USES.c.text).where(USES.c.episode.in_(numbers)).distinct()).scalars().all()
-            for table in (TURNS, METRICS, TAGS, USES):
+            for table in (TURNS, METRICS, TAGS, USES, FEEDBACK, CALLS):
                 connection.execute(delete(table).where(table.c.episode.in_(numbers)))
             removed = connection.execute(delete(EPISODES).where(EPISODES.c.number.in_(numbers))).rowcount
-            for some in _chunks(used):
+            for some in chunks(used):
                 still_used = select(USES.c.text).where(USES.c.text == TEXTS.c.hash).exists()
                 connection.execute(delete(TEXTS).where(TEXTS.c.hash.in_(some), ~still_used))
             return removed
-
-    def _assemble(self, connection: Connection, rows: Sequence[RowMapping], texts: Texts) -> list[Episode]:
-        numbers = [row["number"] for row in rows]
-        turns, metrics = _children(connection, TURNS, numbers), _children(connection, METRICS, numbers)
-        try:
-            _fetch_texts(connection, [turn for each in turns.values() for turn in each], texts)
-            return [from_rows(row, turns.get(row["number"], []), metrics.get(row["number"], []), texts) for row in rows]
-        except (ValueError, TypeError, LookupError) as error:
-            raise damaged(self.place, " ".join(str(error).split())[:200]) from error
 
 
 def _batches(episodes: Iterable[EpisodeRows]) -> Iterator[list[EpisodeRows]]:
@@ -201,42 +218,5 @@ def _batches(episodes: Iterable[EpisodeRows]) -> Iterator[list[EpisodeRows]]:
         yield batch
 
 
-def _distinct(batch: Iterable[EpisodeRows]) -> dict[str, EpisodeRows]:
-    found: dict[str, EpisodeRows] = {}
-    for rows in batch:
-        found.setdefault(rows.episode["id"], rows)  # of two equal ids the first stays
-    return found
-
-
-def _numbered(fresh: list[tuple[int, EpisodeRows]], table: str) -> list[Row]:
-    found = [(number, row) for number, rows in fresh for row in getattr(rows, table)]
-    for number, row in found:
-        row["episode"] = number
-    return [row for _, row in found]
-
-
 def _conditions(where: Filter, run: str | None) -> list[Any]:
     return where.conditions() + ([] if run is None else [EPISODES.c.run == run])
-
-
-def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (names[start : start + _VARIABLES] for start in range(0, len(names), _VARIABLES))
-
-
-def _children(connection: Connection, table: Table, numbers: list[int]) -> Mapping[int, list[RowMapping]]:
-    """Rows of `table` by episode, in order."""
-    query = select(table).where(table.c.episode.in_(numbers)).order_by(table.c.episode, table.c.position)
-    found: dict[int, list[RowMapping]] = {}
-    for row in connection.execute(query).mappings():
-        found.setdefault(row["episode"], []).append(row)
-    return found
-
-
-def _fetch_texts(connection: Connection, turns: list[RowMapping], texts: Texts) -> None:
-    """Read the shared texts that these turns name and that are not in `texts` yet."""
-    if len(texts.bodies) > _REMEMBERED:
-        texts.clear()
-    missing = sorted({name for turn in turns for name in shared_texts(turn)} - texts.bodies.keys())
-    for some in _chunks(missing):
-        for name, body in connection.execute(select(TEXTS).where(TEXTS.c.hash.in_(some))):
-            texts.bodies[name] = body

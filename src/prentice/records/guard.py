@@ -1,0 +1,20 @@
+"""The guard at the record boundary: what every episode and all feedback passes on its way into a store."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from prentice.records.episodes import Episode
+from prentice.records.feedback import Feedback
+
+
+class Guard(Protocol):
+    """Changes what must not be stored as it is, such as personal data. It is pickled for other processes."""
+
+    def episode(self, episode: Episode) -> Episode:
+        """The episode as it may be stored."""
+        ...
+
+    def feedback(self, feedback: Feedback) -> Feedback:
+        """The feedback as it may be stored."""
+        ...
