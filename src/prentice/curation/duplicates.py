@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 from prentice.curation.rows import Row, prompt_bytes, still_in
@@ -48,7 +48,7 @@ def drop_near(rows: Sequence[Row], threshold: float, seed: int) -> list[Row]:
 def _drop_near_in(group: Sequence[Row], threshold: float, seed: int, index: Any) -> None:
     from datasketch import MinHash
 
-    texts = [_shingles(row) for row in group]
+    texts = [shingles(_last_user(row)) for row in group]
     hashes = MinHash.bulk([[s.encode() for s in text] for text in texts], num_perm=_PERMUTATIONS, seed=seed)
     for number, (row, text, minhash) in enumerate(zip(group, texts, hashes, strict=True)):
         near = (texts[other] for other in index.query(minhash))
@@ -58,10 +58,33 @@ def _drop_near_in(group: Sequence[Row], threshold: float, seed: int, index: Any)
             index.insert(number, minhash, check_duplication=False)
 
 
-def _shingles(row: Row) -> set[str]:
-    text = next((m.content for m in reversed(row.example.messages) if m.role == "user"), "")
+def _last_user(row: Row) -> str:
+    return next((m.content for m in reversed(row.example.messages) if m.role == "user"), "")
+
+
+def shingles(text: str) -> set[str]:
+    """The 5-character pieces of a text, lower case, white space made one space."""
     text = " ".join(text.lower().split())
     return {text[i : i + _SHINGLE] for i in range(max(1, len(text) - _SHINGLE + 1))}
+
+
+def near_pairs(texts: Sequence[str], threshold: float, seed: int) -> Iterator[tuple[int, int]]:
+    """Positions of texts whose sets of shingles have at least this Jaccard similarity, the earlier one second.
+
+    Candidates come from MinHash-LSH, so a pair just above the threshold may be missed; no pair below it is given.
+    """
+    if len(texts) < 2:
+        return
+    from datasketch import MinHash, MinHashLSH
+
+    sets = [shingles(text) for text in texts]
+    hashes = MinHash.bulk([[s.encode() for s in text] for text in sets], num_perm=_PERMUTATIONS, seed=seed)
+    index = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS, weights=_FOR_RECALL)
+    for number, (text, minhash) in enumerate(zip(sets, hashes, strict=True)):
+        for other in index.query(minhash):
+            if len(text & sets[other]) >= threshold * len(text | sets[other]):
+                yield number, other
+        index.insert(number, minhash, check_duplication=False)
 
 
 def _all_but_last_user(row: Row) -> bytes:

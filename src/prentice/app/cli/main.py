@@ -12,9 +12,11 @@ from prentice.app.cli.episodes import app as episodes
 from prentice.app.cli.evaluate import evaluate
 from prentice.app.cli.export import export
 from prentice.app.cli.models import app as models
+from prentice.app.cli.new import new
 from prentice.app.cli.report import report
 from prentice.app.cli.rollout import rollout
 from prentice.app.cli.run import run
+from prentice.app.cli.schema import schema
 from prentice.app.cli.train import app as train
 
 app = typer.Typer(
@@ -26,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(doctor)
+app.command()(new)
 app.command()(run)
 app.command()(rollout)
 app.command()(curate)
@@ -33,6 +36,7 @@ app.add_typer(train, name="train")
 app.command()(export)
 app.command()(evaluate)
 app.command()(report)
+app.command()(schema)
 app.add_typer(episodes, name="episodes")
 app.add_typer(models, name="models")
 
