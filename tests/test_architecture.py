@@ -20,6 +20,7 @@ LEVEL = {
     "offline": 0,
     "records": 0,
     "models": 1,
+    "privacy": 1,
     "tasks": 2,
     "rollouts": 3,
     "curation": 3,

@@ -1,0 +1,87 @@
+"""Keys, tokens and passwords: the forms that providers give them, and the words that call a text a secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING
+
+from prentice.privacy.found import Found, Text
+
+if TYPE_CHECKING:
+    from kingfisher_sdk import Scanner
+
+_LONG = re.compile(r"[\w\-]{16}", re.ASCII)
+"""No key is shorter, so a text without it need not be scanned."""
+_IN_URL = re.compile(r"://[^\s:/@\[\]]*:([^\s/@\[\]]{1,256})@")
+_NAMED = re.compile(
+    r"(?<![A-Za-z])(?:(?P<password>pass(?:word|wd|code|phrase)|pwd)"
+    r"|(?:api|access|secret|private|account|auth|client|signing|license|encryption)[_ -]?(?:key|token|secret)|token|secret|bearer)"
+    r"(?:\\?[\"'])?(?:\s*(?::=|=>|[:=])\s*|\s+(?:is|was)\s*:?\s+|(?<=bearer)\s+|(?<=Bearer)\s+)(?:\\?[\"'`])?"
+    r"(?P<value>[^\s\"'`\\,;<>{}()\[\]]{6,512})",
+    re.IGNORECASE,
+)
+_KEY_NAME = re.compile(
+    r"(?:pass(?:word|wd|code|phrase)?|pwd|secret|token|api_?key|(?:access|private|secret|auth)_?key)s?$", re.I
+)
+_PREFIXED = re.compile(
+    r"(?<![\w-])(?:[A-Za-z]{2,12}[-_](?:[A-Za-z0-9]{1,8}[-_]){0,2}[A-Za-z0-9]{20,200}|(?:AKIA|ASIA)[A-Z2-7]{16})(?![\w-])",
+    re.ASCII,
+)
+"""`name_` before many mixed letters and digits, as most providers write their keys."""
+_IDS = frozenset(
+    "call toolu chatcmpl cmpl msg resp req run thread asst file fc rs ws step batch gen trace span".split()
+)
+"""Prefixes that providers give to the ids of calls and answers, which are no secrets."""
+_BLOCK = re.compile(
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]{16,20000}?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
+)
+
+
+def keys(text: Text) -> Iterator[Found]:
+    """Keys and passwords; the words around them stay."""
+    said = text.text
+    yield from (Found("key", *match.span(1)) for match in _IN_URL.finditer(said))
+    for match in _NAMED.finditer(said):
+        if _secret(match["value"].rstrip(".!?:"), password=match["password"] is not None):
+            yield Found("key", match.start("value"), match.start("value") + len(match["value"].rstrip(".!?:")))
+    if text.key and _KEY_NAME.search(text.key) and len(said) >= 6 and _secret(said, password=True):
+        yield Found("key", 0, len(said))
+    if _LONG.search(said):
+        yield from (Found("key", *match.span()) for match in _BLOCK.finditer(said))
+        yield from (Found("key", *match.span()) for match in _PREFIXED.finditer(said) if _random(match[0]))
+        yield from _known_forms(said)
+
+
+def _known_forms(text: str) -> Iterator[Found]:
+    """What the scanner's rules know; its places are counted in bytes."""
+    data = text.encode("utf-8", "replace")
+    for finding in scanner().scan(data):
+        start, end = finding.location["start_offset"], finding.location["end_offset"]
+        if not text.isascii():
+            start, end = (len(data[:place].decode("utf-8", "ignore")) for place in (start, end))
+        yield Found("key", start, end)
+
+
+@cache
+def scanner() -> Scanner:
+    """The scanner with its rules, compiled once on a machine and then read in half a second."""
+    from kingfisher_sdk import Rules, Scanner
+
+    return Scanner(Rules(confidence="low"), base64=False)
+
+
+def _secret(text: str, *, password: bool) -> bool:
+    """Whether a text that was called a secret is none of the words that follow such a name in plain speech."""
+    kinds = sum(map(bool, (re.search("[a-z]", text), re.search("[A-Z]", text), re.search("[0-9]", text))))
+    if password:
+        return bool(re.search(r"[0-9]", text) or re.search(r"\w[^\w\s'’.-]", text))
+    return len(text) >= 16 and kinds >= 2 and "0" <= min(text)  # letters alone are a word
+
+
+def _random(text: str) -> bool:
+    """Whether a text with a prefix is a key: its end is of mixed letters and digits, and the prefix none of an id's."""
+    prefix, *_, tail = re.split("[-_]", text)
+    mixed = re.search("[0-9].*[0-9].*[0-9]", tail) and re.search("[A-Za-z].*[A-Za-z].*[A-Za-z]", tail)
+    return bool(mixed) and prefix.lower() not in _IDS

@@ -1,0 +1,109 @@
+"""Phone numbers: what libphonenumber calls one, and the words before a bare number that say whether it is one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prentice.privacy.digits import Run
+
+if TYPE_CHECKING:
+    from phonenumbers import PhoneNumber
+
+_PHONE = (
+    r"phone|telephone|tel|mobile|cell|cellphone|cellular|call|called|calling|whatsapp|sms|text|fax|reach|reached|contact|dial|"
+    r"ring|handy|telefon|telefonnummer|rufnummer|t[ée]l[ée]phone|portable|m[óo]vil|tel[ée]fono|celular|cellulare|hotline"
+)
+_OTHER = (
+    r"order|item|product|account|reservation|booking|confirmation|ticket|tracking|invoice|reference|ref|sku|id|zip|"
+    r"flight|policy|case|price|amount|total|cost|serial|model|version|isbn|card|certificate|transaction|user|payment|"
+    r"date|size|barcode|code|quantity|parcel|package|shipment|variant|upc|ean|imei|timestamp|version|population|budget"
+)
+_LABEL = re.compile(rf"(?<![a-z])(?:(?P<phone>{_PHONE})|(?:{_OTHER})s?)(?![a-z])|#")
+_AMERICAN = re.compile(r"(?:\+?1[-. /]{1,2}|1)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. /])[-. ]?[2-9]\d\d[-. ]\d{4}")
+_BARE_AMERICAN = re.compile(r"1?[2-9]\d\d[2-9]\d{6}")
+_SPACED_DASH = re.compile(r"\s[-/]\s")
+_FEWEST, _MOST = 7, 15
+_FEWEST_UNNAMED = 9
+
+
+class Phones:
+    """Knows the phone numbers of some countries, and of all with their country code.
+
+    Args:
+        regions: countries by two letters.
+    """
+
+    def __init__(self, regions: tuple[str, ...]) -> None:
+        self._regions = regions
+        self._american = bool({"US", "CA"} & set(regions))
+
+    def is_phone(self, run: Run) -> bool:
+        """Whether a run of digits is a phone number, by its form, its country's rules and the words before it."""
+        if not _FEWEST <= len(run.digits) <= _MOST + 2:
+            return False
+        if "+" in run.text[:3] or (run.digits.startswith("00") and len(run.digits) >= 11):
+            return _international("+" + run.digits.removeprefix("00"))
+        if len(run.groups) > 1 and self._american and _AMERICAN.fullmatch(run.text):
+            return True
+        labels = list(_LABEL.finditer(run.before))
+        if labels and not labels[-1]["phone"]:
+            return False
+        if labels:
+            return not _SPACED_DASH.search(run.text) and len(run.digits) <= _MOST
+        return self._looks_like_one(run)
+
+    def _looks_like_one(self, run: Run) -> bool:
+        """Whether it is one although nothing calls it so: it is valid, and written as people write phone numbers."""
+        trunk = run.digits.startswith("0")
+        if len(run.digits) < _FEWEST_UNNAMED or not _written_evenly(run):
+            return False
+        if len(run.groups) == 1:
+            american = self._american and _BARE_AMERICAN.fullmatch(run.digits)
+            return bool(run.whole or trunk or american) and len(run.digits) >= 10 and any(self._valid(run))
+        return any(
+            trunk or run.text.startswith("(") or _grouping(number) == _without_trunk(run.groups)
+            for number in self._valid(run)
+        )
+
+    def _valid(self, run: Run) -> Iterator[PhoneNumber]:
+        from phonenumbers import NumberParseException, is_valid_number_for_region, parse
+
+        for region in self._regions:
+            try:
+                number = parse(run.digits, region)
+            except NumberParseException:
+                continue
+            if is_valid_number_for_region(number, region):
+                yield number
+
+
+def _written_evenly(run: Run) -> bool:
+    """Whether its groups are none of a table, a score or a clause number: 0.37 0.45, 7-6 (7-1), 552.238-70."""
+    if min(map(len, run.groups)) < 2 or _SPACED_DASH.search(run.text):
+        return False
+    signs = set(re.sub(r"[\d()]", "", run.text))
+    return len(signs) <= 1 or signs in ({" ", "-"}, {" ", "/"})
+
+
+def _international(text: str) -> bool:
+    from phonenumbers import NumberParseException, is_possible_number, is_valid_number, parse
+
+    try:
+        number = parse(text, None)
+    except NumberParseException:
+        return False
+    return bool(is_valid_number(number) or (len(text) > 10 and is_possible_number(number)))
+
+
+def _grouping(number: PhoneNumber) -> tuple[str, ...]:
+    """The groups in which its own country writes it."""
+    from phonenumbers import PhoneNumberFormat, format_number
+
+    return _without_trunk(tuple(re.findall(r"\d+", format_number(number, PhoneNumberFormat.NATIONAL))))
+
+
+def _without_trunk(groups: tuple[str, ...]) -> tuple[str, ...]:
+    first = groups[0].lstrip("0")
+    return (first, *groups[1:]) if first else groups[1:]
