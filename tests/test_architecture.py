@@ -24,6 +24,7 @@ LEVEL = {
     "tasks": 2,
     "rollouts": 3,
     "curation": 3,
+    "estimation": 3,
     "training": 3,
     "evaluation": 4,
     "pipeline": 5,
