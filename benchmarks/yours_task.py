@@ -82,7 +82,7 @@ def _note(dice: random.Random) -> tuple[str, str]:
 
     before = [_order(dice), _goods(dice, quantity, money(unit)), _delivery(dice)]
     dice.shuffle(before)
-    parts = before[: dice.choice([2, 3, 3])]
+    parts = before[: dice.choice([1, 2, 2, 3])]
     extra = _extra(dice, money, cents)
     place = dice.choice(["last", "last", "middle", "first"])
     total = _total(dice, money(cents))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from prentice.errors import ConfigError
 
@@ -68,25 +69,34 @@ def build(kind: type[C], data: Mapping[str, Any], where: str) -> C:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise _explain(kind, error, where) from error
+        raise faults(kind, data, where)[0][1] from error
 
 
-def _explain(kind: type[BaseModel], error: ValidationError, where: str) -> ConfigError:
-    found = error.errors(include_url=False)
-    # a misspelt key is both unknown and missing; the first says more
-    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-    location = [str(part) for part in first["loc"]]
+def faults(kind: type[BaseModel], data: Mapping[str, Any], where: str) -> list[tuple[tuple[str, ...], ConfigError]]:
+    """Everything that keeps `data` from being a config, each with the path of its key; empty if nothing does."""
+    try:
+        kind.model_validate(data)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        # a misspelt key is both unknown and missing; the first says more
+        found.sort(key=lambda fault: fault["type"] != "extra_forbidden")
+        return [(tuple(str(part) for part in fault["loc"]), _in_words(kind, fault, where)) for fault in found]
+    return []
+
+
+def _in_words(kind: type[BaseModel], fault: ErrorDetails, where: str) -> ConfigError:
+    location = [str(part) for part in fault["loc"]]
     key = ".".join(location)
-    if first["type"] == "extra_forbidden":
+    if fault["type"] == "extra_forbidden":
         known = _known_keys(kind, location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known) or 'none'}"
         return ConfigError(f"{where}: unknown key {key!r}", hint)
-    if first["type"] == "missing":
+    if fault["type"] == "missing":
         return ConfigError(f"{where}: key {key!r} is missing")
-    value = json.dumps(first["input"], default=str, ensure_ascii=False)[:200]
+    value = json.dumps(fault["input"], default=str, ensure_ascii=False)[:200]
     place = f"{key} = {value}" if key else value
-    return ConfigError(f"{where}: {place}: {first['msg'].removeprefix('Value error, ')}")
+    return ConfigError(f"{where}: {place}: {fault['msg'].removeprefix('Value error, ')}")
 
 
 def _known_keys(kind: type[BaseModel], path: Sequence[str]) -> list[str]:

@@ -91,16 +91,23 @@ class Project:
         folder: the folder that holds `prentice.toml` (or that file).
         overrides: `a.b=c` laid over the file.
         home: where its work is kept; default `.prentice` in the folder.
+        config: stands in for what the file says.
 
     Raises: ConfigError, naming file, key and value.
     """
 
-    def __init__(self, folder: str | Path, overrides: Sequence[str] = (), home: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        overrides: Sequence[str] = (),
+        home: Path | None = None,
+        config: ProjectConfig | None = None,
+    ) -> None:
         path = Path(folder)
         self.file = path if path.suffix == ".toml" else path / "prentice.toml"
         self.folder = self.file.parent
         self.home = home or self.folder / ".prentice"
-        self.config = build(ProjectConfig, read_toml(self.file, overrides), str(self.file))
+        self.config = config or build(ProjectConfig, read_toml(self.file, overrides), str(self.file))
         if self.config.offline:
             refuse_network()
 

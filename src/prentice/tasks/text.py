@@ -75,10 +75,10 @@ class Text:
         self.path = folder / config.cases
         self.open_model: Callable[[str], Policy] = partial(open_policy, folder=folder)
         """Opens the model that grades, from its spec."""
-        self._instructions = text_or_file(config.instructions, folder, "[task] instructions")
+        self.instructions = text_or_file(config.instructions, folder, "[task] instructions")
         student = config.student_instructions
         self._for_student = (
-            self._instructions if student is None else text_or_file(student, folder, "[task] student_instructions")
+            self.instructions if student is None else text_or_file(student, folder, "[task] student_instructions")
         )
 
     @cached_property
@@ -188,7 +188,7 @@ class Text:
 
     @cached_property
     def _teacher_instructions(self) -> str:
-        parts = [self._instructions]
+        parts = [self.instructions]
         if self.grader.choices:
             parts.append("\n".join(["Answer with one of these labels.", *self.grader.choices]))
         for case in self._by_split[PROMPT]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from prentice.app.cli.check import check
 from prentice.app.cli.curate import curate
 from prentice.app.cli.demo import demo
 from prentice.app.cli.doctor import doctor
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(doctor)
 app.command()(new)
+app.command()(check)
 app.command()(run)
 app.command()(rollout)
 app.command()(curate)
