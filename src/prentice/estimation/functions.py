@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -43,6 +44,6 @@ def function_of(request: Request) -> Function:
     return Function(key, f"{' '.join(words)} {key[:4]}")
 
 
-def _keys(schema: dict[str, object] | None) -> list[str]:
+def _keys(schema: Mapping[str, object] | None) -> list[str]:
     properties = (schema or {}).get("properties")
     return list(properties) if isinstance(properties, dict) else sorted(schema or ())

@@ -10,6 +10,7 @@ from prentice.app.cli.demo import demo
 from prentice.app.cli.doctor import doctor
 from prentice.app.cli.encoding import write_what_can_be_shown
 from prentice.app.cli.episodes import app as episodes
+from prentice.app.cli.estimate import estimate
 from prentice.app.cli.evaluate import evaluate
 from prentice.app.cli.export import export
 from prentice.app.cli.models import app as models
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(doctor)
+app.command()(estimate)
 app.command()(new)
 app.command()(check)
 app.command()(run)
