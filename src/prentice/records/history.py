@@ -7,6 +7,7 @@ turns. This module does not know how anything is stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from operator import is_
 from typing import Generic, TypeVar
 
 M = TypeVar("M")
@@ -32,9 +33,12 @@ class Said(Generic[M]):
 
         Returns: the messages that are new in it, the reply last, and the request as stretches of all that was said.
         """
-        before, shown = len(self.messages), list[Stretch]()
-        place = -1
-        for message in request:
+        before = len(self.messages)
+        # a history shows the very same messages again and again: all at once, or time would grow with their square
+        known = before if len(request) >= before and all(map(is_, self.messages, request)) else 0
+        shown: list[Stretch] = [(0, known)] if known else []
+        place = known - 1
+        for message in request[known:]:
             place = self._place(message, place + 1)
             if shown and shown[-1][1] == place:
                 shown[-1] = (shown[-1][0], place + 1)

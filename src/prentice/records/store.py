@@ -17,7 +17,14 @@ from prentice.records.database import compact, hold_texts, open_database, store_
 from prentice.records.episodes import Episode
 from prentice.records.feedback import Feedback, FeedbackOutcome
 from prentice.records.filters import Filter
-from prentice.records.growth import add_calls, add_feedback, feedback_of, feedback_on, remove_feedback
+from prentice.records.growth import (
+    add_calls,
+    add_feedback,
+    feedback_of,
+    feedback_on,
+    feedback_where,
+    remove_feedback,
+)
 from prentice.records.guard import Guard
 from prentice.records.inserting import insert_episodes
 from prentice.records.reading import VARIABLES, assemble, chunks
@@ -114,6 +121,12 @@ class Store:
         with store_errors(self.place), self._reading.connect() as connection:
             return feedback_on(connection, episodes)
 
+    def feedback_that(self, where: Filter = ALL, *, author: str | None = None) -> list[Feedback]:
+        """Stored feedback on the episodes that fit, of one author or all, in the order it came."""
+        by = [] if author is None else [FEEDBACK.c.author == author]
+        with store_errors(self.place), self._reading.connect() as connection:
+            return feedback_where(connection, [*where.conditions(), *by])
+
     def remove_feedback(self, ids: Sequence[str]) -> int:
         """Take feedback back, as an undo does; return how much there was."""
         with self._transaction() as connection:
@@ -134,10 +147,23 @@ class Store:
                 read = assemble(connection, rows, texts, self.place)
             yield from read
 
+    def content_hashes(self, ids: Sequence[str]) -> dict[str, str]:
+        """Those of these episodes that are stored, by id, each with the hash of what was asked and replied in it."""
+        query = select(EPISODES.c.id, EPISODES.c.content_hash)
+        with store_errors(self.place), self._reading.connect() as connection:
+            parts = [connection.execute(query.where(EPISODES.c.id.in_(some))) for some in chunks(ids)]
+            return {id_: content for part in parts for id_, content in part}
+
     def summaries(self, where: Filter = ALL, *, limit: int = 20) -> list[Summary]:
         """The episodes stored last, newest first, without what was said."""
         with store_errors(self.place), self._reading.connect() as connection:
             return summaries(connection, where.conditions(), limit)
+
+    def ids(self, where: Filter = ALL) -> list[str]:
+        """The ids of the episodes that fit, stored last first."""
+        query = select(EPISODES.c.id).where(*where.conditions()).order_by(EPISODES.c.number.desc())
+        with store_errors(self.place), self._reading.connect() as connection:
+            return list(connection.execute(query).scalars())
 
     def attempts(self, run: str) -> set[tuple[str, int]]:
         """The attempts of `run` that are stored, as (case, attempt): what a resumed run need not play."""

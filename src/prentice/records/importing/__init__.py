@@ -2,6 +2,7 @@
 
 from prentice.records.importing.conversations import LogOptions
 from prentice.records.importing.faults import Rejected
-from prentice.records.importing.logs import FORMATS, read_logs
+from prentice.records.importing.formats import FORMATS
+from prentice.records.importing.logs import read_logs
 
 __all__ = ["FORMATS", "LogOptions", "Rejected", "read_logs"]

@@ -13,7 +13,7 @@ from prentice.records.chats import Message, Role, Tool, ToolCall
 from prentice.records.importing.faults import RowError, shown
 
 Notes = dict[str, Any]
-ROLES: dict[object, Role] = {
+ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",

@@ -80,17 +80,24 @@ def make_turn(  # what a request is made of, and what a reply is
     inputs: dict[str, Any] | None = None,
 ) -> Turn:
     """One call."""
-    request = Request(function=function, inputs=inputs or {}, messages=shown, tools=tools, response_schema=schema)
-    finish = told.finish_reason or ("tool_calls" if reply.tool_calls else "stop")
+    # all parts are records already; checking a growing history anew in every turn would take most of the time
+    request = Request.model_construct(
+        function=function,
+        inputs=inputs or {},
+        messages=shown,
+        tools=tools,
+        choices=(),
+        response_schema=schema,
+    )
     answer = Reply(
         message=reply,
         model=told.model,
-        finish_reason=finish,
+        finish_reason=told.finish_reason or ("tool_calls" if reply.tool_calls else "stop"),
         usage=told.usage,
         latency_s=told.latency_s,
         cost_usd=told.cost_usd,
     )
-    return Turn(request=request, reply=answer)
+    return Turn.model_construct(request=request, reply=answer, extra={})
 
 
 def chat_turns(
@@ -121,10 +128,8 @@ def trailing(chat: Chat) -> list[JsonValue]:
 def chat_extra(chat: Chat, tools: Notes, rest: dict[str, Any]) -> dict[str, JsonValue]:
     """What was said of the conversation, its messages and tools that no field of a record holds."""
     extra: dict[str, JsonValue] = {name: value for name, value in rest.items() if value is not None}
-    for name, notes in (("messages", chat.notes), ("tools", tools), ("trailing", trailing(chat))):
-        if notes:
-            extra[name] = notes
-    return extra
+    own: dict[str, Any] = {"messages": chat.notes, "tools": tools, "trailing": trailing(chat)}
+    return extra | {name: notes for name, notes in own.items() if notes}
 
 
 def make_episode(draft: Draft, line: bytes, source: str, task: str, options: LogOptions) -> Episode:
