@@ -2,4 +2,5 @@
 
 from prentice.app.cli.main import main
 
-main()
+if __name__ == "__main__":  # not in the processes it starts
+    main()
