@@ -27,9 +27,10 @@ _WORD = re.compile("pass|pwd|secret|token|bearer|key|://", re.IGNORECASE)
 _LONG = re.compile(r"[\w\-]{10}", re.ASCII)
 
 _PLAIN = re.compile(
-    r"(?:[A-Za-z_]{1,15}(?:[ .']|\Z)|\d{1,5}(?:[ .:]|\Z))*\Z|\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d)?Z?)?\Z", re.ASCII
+    r"(?:[A-Za-z_]{1,15}(?:[ .']|\Z))*\Z|-?\d{1,5}(?:\.\d{1,2})?\Z|\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d)?Z?)?\Z",
+    re.ASCII,
 )
-"""Short words and short numbers, as most values of structured data are, and dates: nothing can be in them."""
+"""Short words or one short number, as most values of structured data are, and dates: nothing can be in them."""
 
 
 @lru_cache(8)
@@ -90,12 +91,12 @@ class Finder:
             yield from keys.keys(text)
         if "@" in said or "at" in said:
             yield from emails(text)
+        if said.count(".") > 2 or said.count(":") > 1:
+            yield from ips(text)
         if digits or _LONG.search(said):
             yield from ibans(text)
             yield from numbers(text, self._judge)
             yield from ids(text)
-        if said.count(".") > 2 or said.count(":") > 1:
-            yield from ips(text)
 
     def _judge(self, run: Run) -> Kind | None:
         return next((kind for kind, judge in self._judges if kind in self._kinds and judge(run)), None)

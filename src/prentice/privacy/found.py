@@ -9,7 +9,8 @@ from prentice.privacy.config import KINDS, Kind
 
 PLACEHOLDER = re.compile(r"\[(" + "|".join(kind.upper() for kind in KINDS) + r")_(\d{1,9})\]")
 """What stands in a text that was redacted."""
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|[_\-.]+")
+_JOINTS = re.compile(r"(?<=[a-z])(?=[A-Z])|[_\-.\d]+")
+"""Where the words of a key meet: phoneNumber, phone_number_2."""
 _BEFORE = 60
 """Characters before a number that may say what it is."""
 
@@ -40,7 +41,7 @@ class Text:
         if "[" in words:
             words = PLACEHOLDER.sub(" ", words)
         if self.key and start <= _BEFORE:
-            words = f"{_CAMEL.sub(' ', self.key)}: {words}"
+            words = f"{_JOINTS.sub(' ', self.key)}: {words}"
         return words.lower()
 
 

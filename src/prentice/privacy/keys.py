@@ -17,23 +17,27 @@ _LONG = re.compile(r"[\w\-]{16}", re.ASCII)
 _IN_URL = re.compile(r"://[^\s:/@\[\]]*:([^\s/@\[\]]{1,256})@")
 _NAMED = re.compile(
     r"(?<![A-Za-z])(?:(?P<password>pass(?:word|wd|code|phrase)|pwd)"
-    r"|(?:api|access|secret|private|account|auth|client|signing|license|encryption)[_ -]?(?:key|token|secret)|token|secret|bearer)"
+    r"|(?:api|access|secret|private|account|auth|client|signing|license|encryption)[_ -]?(?:key|token|secret)"
+    r"|token|secret|bearer)"
     r"(?:\\?[\"'])?(?:\s*(?::=|=>|[:=])\s*|\s+(?:is|was)\s*:?\s+|(?<=bearer)\s+|(?<=Bearer)\s+)(?:\\?[\"'`])?"
-    r"(?P<value>[^\s\"'`\\,;<>{}()\[\]]{6,512})",
+    # one name may follow another: the value is only looked at
+    r"(?=(?P<value>[^\s\"'`\\,;<>{}()\[\]]{6,512}))",
     re.IGNORECASE,
 )
 _KEY_NAME = re.compile(
     r"(?:pass(?:word|wd|code|phrase)?|pwd|secret|token|api_?key|(?:access|private|secret|auth)_?key)s?$", re.I
 )
 _PREFIXED = re.compile(
-    r"(?<![\w-])(?:[A-Za-z]{2,12}[-_](?:[A-Za-z0-9]{1,8}[-_]){0,2}[A-Za-z0-9]{20,200}|(?:AKIA|ASIA)[A-Z2-7]{16})(?![\w-])",
+    r"(?<![\w-])(?:(?:sk|rk|pat|key|token|secret)[-_][\w-]{20,200}|[A-Za-z]{2,12}[-_](?:[A-Za-z0-9]{1,8}[-_]){0,2}[A-Za-z0-9]{20,200}"
+    r"|(?:AKIA|ASIA)[A-Z2-7]{16}|\d{8,12}:AA[\w-]{33})(?![\w-])",
     re.ASCII,
 )
 """`name_` before many mixed letters and digits, as most providers write their keys."""
 _IDS = frozenset(
-    "call toolu chatcmpl cmpl msg resp req run thread asst file fc rs ws step batch gen trace span".split()
+    {"call", "toolu", "chatcmpl", "cmpl", "msg", "resp", "req", "run", "thread", "asst", "file", "fc", "rs"}
 )
 """Prefixes that providers give to the ids of calls and answers, which are no secrets."""
+_FULL_STOP = re.compile(r"[.,;:!?)\]}>]+(?=\s|$)")
 _BLOCK = re.compile(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]{16,20000}?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
 )
@@ -56,7 +60,8 @@ def keys(text: Text) -> Iterator[Found]:
 
 def _known_forms(text: str) -> Iterator[Found]:
     """What the scanner's rules know; its places are counted in bytes."""
-    data = text.encode("utf-8", "replace")
+    # the rules end a key at a space or a quote, people at a full stop; what replaces it is as long
+    data = _FULL_STOP.sub(lambda stop: " " * len(stop[0]), text).encode("utf-8", "replace")
     for finding in scanner().scan(data):
         start, end = finding.location["start_offset"], finding.location["end_offset"]
         if not text.isascii():
@@ -76,12 +81,15 @@ def _secret(text: str, *, password: bool) -> bool:
     """Whether a text that was called a secret is none of the words that follow such a name in plain speech."""
     kinds = sum(map(bool, (re.search("[a-z]", text), re.search("[A-Z]", text), re.search("[0-9]", text))))
     if password:
-        return bool(re.search(r"[0-9]", text) or re.search(r"\w[^\w\s'’.-]", text))
-    return len(text) >= 16 and kinds >= 2 and "0" <= min(text)  # letters alone are a word
+        return bool(re.search(r"[0-9]", text) or re.search(r"\w[^\w\s'’.-]|[a-z][A-Z]", text))
+    return len(text) >= 16 and kinds >= 2 and re.search("[0-9]", text) is not None  # letters alone are a word
 
 
 def _random(text: str) -> bool:
-    """Whether a text with a prefix is a key: its end is of mixed letters and digits, and the prefix none of an id's."""
-    prefix, *_, tail = re.split("[-_]", text)
-    mixed = re.search("[0-9].*[0-9].*[0-9]", tail) and re.search("[A-Za-z].*[A-Za-z].*[A-Za-z]", tail)
-    return bool(mixed) and prefix.lower() not in _IDS
+    """Whether a text with a prefix is a key: it goes on with mixed letters and digits, and is no id of a call."""
+    prefix, _, rest = text.replace("_", "-").partition("-")
+    if not rest:
+        return True
+    digits, small, large = (sum(map(kind, rest)) for kind in (str.isdigit, str.islower, str.isupper))
+    mixed = (digits > 2 and small + large > 2) or min(digits * 4, small, large) > 3
+    return mixed and prefix.lower() not in _IDS

@@ -24,6 +24,9 @@ _LABEL = re.compile(rf"(?<![a-z])(?:(?P<phone>{_PHONE})|(?:{_OTHER})s?)(?![a-z])
 _AMERICAN = re.compile(r"(?:\+?1[-. /]{1,2}|1)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. /])[-. ]?[2-9]\d\d[-. ]\d{4}")
 _BARE_AMERICAN = re.compile(r"1?[2-9]\d\d[2-9]\d{6}")
 _SPACED_DASH = re.compile(r"\s[-/]\s")
+_SENTENCE_END = re.compile(r"[.!?]\s")
+_NEAR_BARE, _NEAR_GROUPED = 40, 12
+"""Characters within which another name, such as order, says that a number is no phone number."""
 _FEWEST, _MOST = 7, 15
 _FEWEST_UNNAMED = 9
 
@@ -47,12 +50,10 @@ class Phones:
             return _international("+" + run.digits.removeprefix("00"))
         if len(run.groups) > 1 and self._american and _AMERICAN.fullmatch(run.text):
             return True
-        labels = list(_LABEL.finditer(run.before))
-        if labels and not labels[-1]["phone"]:
-            return False
-        if labels:
-            return not _SPACED_DASH.search(run.text) and len(run.digits) <= _MOST
-        return self._looks_like_one(run)
+        label = _label(run)
+        if label is None:
+            return self._looks_like_one(run)
+        return label and not _SPACED_DASH.search(run.text) and len(run.digits) <= _MOST
 
     def _looks_like_one(self, run: Run) -> bool:
         """Whether it is one although nothing calls it so: it is valid, and written as people write phone numbers."""
@@ -77,6 +78,19 @@ class Phones:
                 continue
             if is_valid_number_for_region(number, region):
                 yield number
+
+
+def _label(run: Run) -> bool | None:
+    """Whether the words before it call it a phone number, or something else; None: they say nothing."""
+    labels = list(_LABEL.finditer(run.before))
+    if not labels:
+        return None
+    last = labels[-1]
+    between = run.before[last.end() :]
+    if last["phone"]:
+        return True
+    near = _NEAR_GROUPED if len(run.groups) > 1 else _NEAR_BARE
+    return False if len(between) <= near and not _SENTENCE_END.search(between) else None
 
 
 def _written_evenly(run: Run) -> bool:
