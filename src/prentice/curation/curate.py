@@ -1,7 +1,8 @@
 """Episodes → dataset, in one fixed order; every row that came in is kept or counted under the reason it was dropped.
 
-Failed → keep → best of case → keep turns → exact duplicates → near duplicates → conflicts → cap per reply → most rows
-→ split.
+Failed → keep → rejected → best of case → keep turns → exact duplicates → near duplicates → conflicts → cap per reply →
+most rows → split. What was demonstrated passes all that chooses among the policies' own replies, and comes first where
+rows exclude each other.
 Curation sees episodes and the student's prompts. It never sees an answer key.
 """
 
@@ -18,11 +19,14 @@ from prentice.config import StageConfig
 from prentice.curation.duplicates import drop_conflicts, drop_exact, drop_near
 from prentice.curation.expression import Expression
 from prentice.curation.limits import drop_over_reply_cap, drop_over_total, split_rows, val_cases
-from prentice.curation.rows import Render, Row, make_row, still_in
+from prentice.curation.rows import Render, Row, demonstrated, make_row, still_in
 from prentice.curation.selection import (
+    AGAIN,
     Attempt,
     attempts_of,
     drop_failed,
+    drop_rejected,
+    drop_rejected_turns,
     drop_second_best,
     drop_unwanted,
     drop_unwanted_turns,
@@ -40,10 +44,13 @@ class CurateConfig(StageConfig):
 
     keep: str = "success"
     """What an episode must satisfy, over its metrics and the facts tries, agreement, turns, attempt, output_tokens,
-    failed; e.g. `success and output_tokens < 50`, or without any label `agreement == 1 and tries >= 3`."""
+    failed, judged; e.g. `success and output_tokens < 50`, or without any label `agreement == 1 and tries >= 3`. A turn
+    whose right reply was demonstrated is learnt from in any case, with that reply."""
     keep_turns: str = ""
     """What a turn of a kept episode must satisfy besides, over the metrics of that turn and all that `keep` may name;
     e.g. `path_after < path_before`. Empty: all turns of a kept episode stay."""
+    rejected: Literal["drop", "keep"] = "drop"
+    """Episodes and turns that a person rejected: drop them, or leave them to `keep` and `keep_turns` (keep)."""
     best_per_case: int | None = Field(1, ge=0)
     """Attempts kept of each case; 0 keeps all."""
     rank_by: str | None = None
@@ -88,12 +95,12 @@ def curate(
     """
     attempts = attempts_of(episodes)
     good = drop_unwanted(drop_failed(attempts), Expression(config.keep, "keep"))
-    chosen = good
+    chosen = drop_rejected(good) if config.rejected == "drop" else good
     if config.best_per_case:
         rank_by = None if config.rank_by is None else Expression(config.rank_by, "rank_by")
-        chosen = drop_second_best(good, config.best_per_case, rank_by)
-    rows = _render(chosen, render, progress)
-    wanted = still_in(rows)
+        chosen = drop_second_best(chosen, config.best_per_case, rank_by)
+    rows = _render(attempts, render, progress)
+    wanted = drop_rejected_turns(attempts, rows) if config.rejected == "drop" else still_in(rows)
     if config.keep_turns:
         wanted = drop_unwanted_turns(chosen, rows, Expression(config.keep_turns, "keep_turns"))
     kept = _thin_out(wanted, config)
@@ -111,10 +118,14 @@ def curate(
 
 
 def _render(attempts: Sequence[Attempt], render: Render, progress: Progress) -> list[Row]:
+    """Every turn of the attempts that are still in, and of the others what was demonstrated."""
     rows: list[Row] = []
     with progress.bar("curate", len(attempts), "episodes") as bar:
-        for episode in (attempt.episode for attempt in attempts):
-            rows += [make_row(episode.id, episode.case, n, turn, render) for n, turn in enumerate(episode.turns)]
+        for attempt in attempts:
+            episode = attempt.episode
+            shown = {} if attempt.fate == AGAIN else demonstrated(episode)
+            turns = sorted(shown) if attempt.fate else range(len(episode.turns))
+            rows += [make_row(episode, number, shown.get(number), render) for number in turns]
             bar.advance()
     return rows
 
@@ -135,12 +146,14 @@ def _thin_out(rows: list[Row], config: CurateConfig) -> list[Row]:
 
 
 def _ledger(attempts: Sequence[Attempt], rows: Sequence[Row]) -> list[LedgerRow]:
-    fates = {(row.example.episode, row.example.turn): row.fate or KEPT for row in rows}
+    fates: dict[tuple[str, int | None], str] = {
+        (row.example.episode, row.example.turn): row.fate or KEPT for row in rows
+    }
     lines: list[LedgerRow] = []
     for attempt in attempts:
         e = attempt.episode
         for turn in range(len(e.turns)) if e.turns else [None]:
-            fate = attempt.fate or fates[e.id, turn or 0]
+            fate = attempt.fate if attempt.fate == AGAIN else fates.get((e.id, turn), attempt.fate)
             lines.append(LedgerRow(episode=e.id, turn=turn, case=e.case, fate=fate))
     return lines
 
@@ -159,6 +172,7 @@ def _manifest(
         splits={name: splits[name] for name in ("train", "val") if splits[name]},
         config=config.model_dump(mode="json"),
         runs=tuple(sorted({a.episode.run for a in attempts})),
+        demonstrations=sum(row.shown for row in kept),
         replies_without_rows=tuple(choice for choice in choices if choice.strip() not in shown),
     )
 

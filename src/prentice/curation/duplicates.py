@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
-from prentice.curation.rows import Row, prompt_bytes, still_in
+from prentice.curation.rows import Row, prompt_bytes, shown_first, still_in
 
 _SHINGLE = 5
 _PERMUTATIONS = 128
@@ -15,9 +15,9 @@ _FOR_RECALL = (0.1, 0.9)
 
 
 def drop_exact(rows: Sequence[Row]) -> list[Row]:
-    """Drop rows whose prompt and reply an earlier row already has."""
+    """Drop rows whose prompt and reply a demonstration or an earlier row already has."""
     seen: set[Hashable] = set()
-    for row in rows:
+    for row in shown_first(rows):
         key = (row.prompt, row.reply)
         if key in seen:
             row.fate = "duplicate"
@@ -30,10 +30,11 @@ def drop_near(rows: Sequence[Row], threshold: float, seed: int) -> list[Row]:
 
     Two messages are near when the Jaccard similarity of their sets of 5-character shingles (lower case, white space
     made one space) is at least `threshold`. Candidates come from MinHash-LSH, so a pair just above it may be missed;
-    a pair below it is never dropped. Only rows with the same reply and the same other messages are compared.
+    a pair below it is never dropped. Only rows with the same reply and the same other messages are compared. Of a near
+    pair a demonstration stays, else the earlier row.
     """
     groups: dict[Hashable, list[Row]] = defaultdict(list)
-    for row in rows:
+    for row in shown_first(rows):
         groups[row.reply, _all_but_last_user(row)].append(row)
     crowded = [group for group in groups.values() if len(group) > 1]
     if crowded:
@@ -99,22 +100,31 @@ def drop_conflicts(rows: Sequence[Row], votes: Sequence[Row]) -> list[Row]:
     """Where the reply is one of given choices, leave one reply per prompt: the one most of `votes` gave.
 
     Without a majority none stays: nothing says which is right. Free text is left alone: one prompt may have several
-    good answers.
+    good answers. But where a reply was demonstrated, policies have no vote, and other replies of theirs go, free text
+    too.
 
     Args:
         rows: what is still in.
         votes: the rows before duplicates were dropped, so that a reply given twice counts twice.
     """
-    counts: dict[bytes, Counter[Hashable]] = defaultdict(Counter)
+    shown: dict[bytes, Counter[Hashable]] = defaultdict(Counter)
+    own: dict[bytes, Counter[Hashable]] = defaultdict(Counter)
     for row in votes:
-        if row.choices:
-            counts[row.prompt][row.reply] += 1
+        (shown if row.shown else own)[row.prompt][row.reply] += 1
     for row in rows:
-        if not row.choices or len(counts[row.prompt]) == 1:
-            continue
-        (winner, most), (_, second) = counts[row.prompt].most_common(2)
-        if most == second:
-            row.fate = "conflict: same prompt, no majority among its replies"
-        elif row.reply != winner:
-            row.fate = "conflict: same prompt, most replies differ"
+        replies = shown.get(row.prompt)
+        if replies is not None and row.reply not in replies:
+            row.fate = "conflict: same prompt, another reply was demonstrated"
+        elif row.choices:
+            row.fate = _conflict(row, replies or own[row.prompt])
     return still_in(rows)
+
+
+def _conflict(row: Row, counts: Counter[Hashable]) -> str:
+    """Why the row does not stay among replies that exclude each other; empty if it does."""
+    if len(counts) == 1:
+        return ""
+    (winner, most), (_, second) = counts.most_common(2)
+    if most == second:
+        return "conflict: same prompt, no majority among its replies"
+    return "" if row.reply == winner else "conflict: same prompt, most replies differ"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from prentice.curation.expression import Expression, Scalar
 from prentice.errors import ConfigError
 from prentice.records import Episode, Message
+from prentice.records.feedback import SUCCESS
 
 FACTS: Mapping[str, str] = {
     "tries": "how many attempts this run made at the episode's case",
@@ -20,6 +21,7 @@ FACTS: Mapping[str, str] = {
     "attempt": "0 for the first try at the case",
     "output_tokens": "tokens of all replies together, where every reply says",
     "failed": "whether the episode ended early",
+    "judged": "whether a person accepted or rejected the episode as a whole",
 }
 
 
@@ -38,6 +40,7 @@ def facts_of(episodes: Sequence[Episode]) -> list[dict[str, Scalar]]:
             "turns": len(episode.turns),
             "attempt": episode.attempt,
             "failed": episode.failure is not None,
+            "judged": any(m.name == SUCCESS and m.source == "person" and m.turn is None for m in episode.metrics),
         }
         names.pop("output_tokens", None)
         tokens = [t.reply.usage.output_tokens for t in episode.turns]

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Literal
 
-from prentice.curation.rows import Row, draw, still_in
+from prentice.curation.rows import Row, draw, shown_first, still_in
 
 _VAL_FROM = 10
 """From this many rows on, one case is always set aside for validation."""
 
 
 def drop_over_reply_cap(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
-    """Leave at most `most` rows of each distinct reply, drawn by `seed`."""
+    """Leave at most `most` rows of each distinct reply: demonstrations first, then drawn by `seed`."""
     count: Counter[Hashable] = Counter()
-    for row in _shuffled(rows, seed):
+    for row in _in_turn(rows, seed):
         count[row.reply] += 1
         if count[row.reply] > most:
             row.fate = "over max_per_reply"
@@ -23,8 +23,8 @@ def drop_over_reply_cap(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
 
 
 def drop_over_total(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
-    """Leave at most `most` rows, drawn by `seed`."""
-    for row in _shuffled(rows, seed)[most:]:
+    """Leave at most `most` rows: demonstrations first, then drawn by `seed`."""
+    for row in _in_turn(rows, seed)[most:]:
         row.fate = "over max_rows"
     return still_in(rows)
 
@@ -55,5 +55,5 @@ def split_rows(rows: Sequence[Row], val: Collection[str]) -> None:
         row.example = row.example.model_copy(update={"split": split})
 
 
-def _shuffled(rows: Sequence[Row], seed: int) -> list[Row]:
-    return sorted(rows, key=lambda row: draw(seed, "limit", row.example.id))
+def _in_turn(rows: Sequence[Row], seed: int) -> list[Row]:
+    return shown_first(sorted(rows, key=lambda row: draw(seed, "limit", row.example.id)))

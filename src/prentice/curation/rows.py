@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue, TypeAdapter
 
 from prentice.curation.facts import said
-from prentice.records import Example, Message, Request, Tool, Turn, digest
+from prentice.records import Episode, Example, Message, Request, Tool, Turn, digest
 
 Render = Callable[[str, Mapping[str, JsonValue]], Request]
 """The student's prompt for a prompt's name and inputs. It is all that curation knows of a task."""
@@ -26,6 +26,8 @@ class Row:
     prompt: bytes
     """What the student is shown, as bytes to compare."""
     fate: str = ""
+    shown: bool = False
+    """Whether the reply is a demonstration instead of the policy's own."""
 
     @property
     def reply(self) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -33,24 +35,45 @@ class Row:
         return said(self.example.reply)
 
 
-def make_row(episode: str, case: str, turn: int, source: Turn, render: Render) -> Row:
-    """Show the student's prompt instead of the policy's; keep the policy's own reply."""
-    request = render(source.request.function, source.request.inputs)
+def make_row(episode: Episode, number: int, demonstration: Message | None, render: Render) -> Row:
+    """Show the student's prompt instead of the policy's; keep the reply that was demonstrated, else the policy's own.
+
+    Args:
+        number: of the turn.
+    """
+    turn = episode.turns[number]
+    request = render(turn.request.function, turn.request.inputs)
     example = Example(
-        id=digest([episode, turn]),
-        episode=episode,
-        case=case,
-        turn=turn,
+        id=digest([episode.id, number]),
+        episode=episode.id,
+        case=episode.case,
+        turn=number,
         messages=request.messages,
         tools=request.tools,
-        reply=source.reply.message,
+        reply=demonstration or turn.reply.message,
     )
-    return Row(example, source.request.choices, prompt_bytes(request.messages, request.tools), _unusable(source))
+    return Row(
+        example,
+        turn.request.choices,
+        prompt_bytes(request.messages, request.tools),
+        _unusable(turn, demonstration),
+        demonstration is not None,
+    )
+
+
+def demonstrated(episode: Episode) -> dict[int, Message]:
+    """Turn → what its reply should have been; of several demonstrations the last one counts."""
+    return {each.turn: each.message for each in episode.demonstrations if each.turn < len(episode.turns)}
 
 
 def prompt_bytes(messages: Sequence[Message], tools: Sequence[Tool]) -> bytes:
     """Equal for equal prompts only."""
     return _CHAT.dump_json((tuple(messages), tuple(tools)))
+
+
+def shown_first(rows: Iterable[Row]) -> list[Row]:
+    """Demonstrations before the policies' own replies, each in their order."""
+    return sorted(rows, key=lambda row: not row.shown)
 
 
 def still_in(rows: Iterable[Row]) -> list[Row]:
@@ -64,10 +87,13 @@ def draw(seed: int, *names: str) -> float:
     return int.from_bytes(hashlib.sha256(text).digest()[:6]) / 2**48
 
 
-def _unusable(source: Turn) -> str:
-    message = source.reply.message
+def _unusable(source: Turn, demonstration: Message | None) -> str:
+    message = demonstration or source.reply.message
     if not message.content and not message.tool_calls:
         return "empty reply"
+    if demonstration is not None:
+        choices = source.request.choices
+        return "demonstration is none of the choices" if choices and demonstration.content not in choices else ""
     if source.reply.finish_reason == "length" and message.content not in source.request.choices:
         return "reply cut at max_tokens"
     return ""

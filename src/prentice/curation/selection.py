@@ -12,6 +12,10 @@ from prentice.curation.facts import check_names, facts_of, turn_facts
 from prentice.curation.rows import Row, still_in
 from prentice.errors import DataError
 from prentice.records import Episode
+from prentice.records.feedback import SUCCESS
+
+AGAIN = "same episode twice"
+REJECTED = "rejected by a person"
 
 
 @dataclass(eq=False, slots=True)
@@ -42,7 +46,7 @@ def attempts_of(episodes: Iterable[Episode]) -> list[Attempt]:
     again: list[Attempt] = []
     for episode in ordered:
         if episode.id in attempts:
-            again.append(Attempt(episode, fate="same episode twice"))
+            again.append(Attempt(episode, fate=AGAIN))
         else:
             attempts[episode.id] = Attempt(episode)
     for attempt, facts in zip(attempts.values(), facts_of([a.episode for a in attempts.values()]), strict=True):
@@ -75,11 +79,40 @@ def drop_unwanted(attempts: Sequence[Attempt], keep: Expression) -> list[Attempt
     return _still_in(attempts)
 
 
+def drop_rejected(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Drop what a person rejected as a whole, even where `keep` does not ask for `success`."""
+    for attempt in attempts:
+        if None in rejections(attempt.episode):
+            attempt.fate = REJECTED
+    return _still_in(attempts)
+
+
+def rejections(episode: Episode) -> set[int | None]:
+    """The turns that people rejected, None for the whole episode; the last person's word on each counts."""
+    said = {m.turn: m.value for m in episode.metrics if m.name == SUCCESS and m.source == "person"}
+    return {turn for turn, value in said.items() if value is False}
+
+
+def drop_rejected_turns(attempts: Sequence[Attempt], rows: Sequence[Row]) -> list[Row]:
+    """Drop the policies' own replies that a person rejected.
+
+    Args:
+        attempts: the episodes that `rows` are turns of.
+    """
+    rejected = {(a.episode.id, turn) for a in attempts for turn in rejections(a.episode)}
+    for row in still_in(rows):
+        if not row.shown and (row.example.episode, row.example.turn) in rejected:
+            row.fate = REJECTED
+    return still_in(rows)
+
+
 def drop_unwanted_turns(attempts: Sequence[Attempt], rows: Sequence[Row], keep_turns: Expression) -> list[Row]:
     """Drop rows whose turn does not satisfy `keep_turns`, and, under its own reason, what lacks a metric it names.
 
+    A demonstration stays, whatever is known of the reply it stands for.
+
     Args:
-        attempts: the episodes that `rows` are the turns of.
+        attempts: the episodes whose turns are meant.
     Raises: ConfigError if no turn has a metric of that name, or its values do not fit the expression.
     """
     facts = {
@@ -90,6 +123,8 @@ def drop_unwanted_turns(attempts: Sequence[Attempt], rows: Sequence[Row], keep_t
     if facts:
         check_names(keep_turns, facts.values())
     for row in still_in(rows):
+        if row.shown:
+            continue
         row.fate = _verdict(keep_turns, facts[row.example.episode, row.example.turn])
     return still_in(rows)
 

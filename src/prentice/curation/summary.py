@@ -13,6 +13,8 @@ def summary(manifest: Manifest) -> tuple[str, ...]:
     ledger = manifest.ledger
     splits = ", ".join(f"{count} {name}" for name, count in manifest.splits.items())
     lines = [f"kept {ledger.kept} of {ledger.rows_in} rows{_share(ledger.kept, ledger.rows_in)}: {splits}"]
+    if manifest.demonstrations:
+        lines.append(f"of these {manifest.demonstrations} with a reply that was demonstrated")
     for reason, count in sorted(ledger.dropped.items(), key=lambda item: (-item[1], item[0])):
         lines.append(f"dropped {count}{_share(count, ledger.rows_in)}: {reason}")
     without = manifest.replies_without_rows

@@ -21,6 +21,7 @@ from prentice.pipeline.contest import contest
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
 from prentice.records import Episode, Report, digest
+from prentice.records.filters import Filter
 from prentice.records.parquet import read_dataset
 from prentice.records.store import Store
 from prentice.rollouts import SHAPE_REPLIES, play_all
@@ -111,7 +112,15 @@ def _played(project: Project, store: Store, run: str) -> list[Episode]:
 
 
 def _curate_inputs(context: Context) -> JsonValue:
-    return [context.done["rollout"].inputs, context.project.config.curate.model_dump(mode="json")]
+    inputs: list[JsonValue] = [context.done["rollout"].inputs, context.project.config.curate.model_dump(mode="json")]
+    return [*inputs, *_what_was_said_since(context)]
+
+
+def _what_was_said_since(context: Context) -> list[JsonValue]:
+    """A hash of the feedback on the run's episodes; nothing where there is none."""
+    with context.project.store() as store:
+        said = store.feedback_that(Filter(run=str(context.done["rollout"].facts["run"])))
+    return [digest([each.model_dump(mode="json") for each in said])] if said else []
 
 
 def _curate(context: Context, out: Path) -> Facts:

@@ -51,5 +51,7 @@ class Manifest(Record):
     config: dict[str, JsonValue]
     runs: tuple[str, ...] = ()
     """The rollout runs whose episodes came in."""
+    demonstrations: int = 0
+    """Kept rows whose reply was demonstrated, by a person most often, instead of being the policy's own."""
     replies_without_rows: tuple[str, ...] = ()
     """Choices that the task allows and no kept row shows: the student cannot learn them."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Select, delete, func, select
+from sqlalchemy import Column, ColumnElement, Select, delete, func, select
 from sqlalchemy.engine import Connection, RowMapping
 
 from prentice.records.calls import Call
@@ -92,14 +92,23 @@ def feedback_on(connection: Connection, episodes: Sequence[str]) -> list[Feedbac
     return _read(connection, EPISODES.c.id, episodes)
 
 
-def _read(connection: Connection, by: Column[str], names: Sequence[str]) -> list[Feedback]:
+def feedback_where(connection: Connection, conditions: Sequence[ColumnElement[bool]]) -> list[Feedback]:
+    """Stored feedback that fits conditions on it and its episode, in the order it came."""
+    rows = connection.execute(_joined().where(*conditions).order_by(FEEDBACK.c.number)).mappings()
+    return [_feedback(row) for row in rows]
+
+
+def _joined() -> Select[Any]:
     here = (METRICS.c.episode == FEEDBACK.c.episode) & (METRICS.c.position == FEEDBACK.c.position)
     value = (METRICS.c.flag.label("flag"), METRICS.c.number.label("value"), METRICS.c.text.label("text"))
     about = select(FEEDBACK, EPISODES.c.id.label("episode_id"), *value)
-    joined = about.join(EPISODES, EPISODES.c.number == FEEDBACK.c.episode).outerjoin(METRICS, here)
+    return about.join(EPISODES, EPISODES.c.number == FEEDBACK.c.episode).outerjoin(METRICS, here)
+
+
+def _read(connection: Connection, by: Column[str], names: Sequence[str]) -> list[Feedback]:
     rows: list[RowMapping] = []
     for some in chunks(names):
-        rows += connection.execute(joined.where(by.in_(some))).mappings().all()
+        rows += connection.execute(_joined().where(by.in_(some))).mappings().all()
     return [_feedback(row) for row in sorted(rows, key=lambda row: int(row["number"]))]
 
 
