@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from prentice.records.base import first_fault
 from prentice.records.episodes import Episode
 from prentice.records.importing.calls import Conversation, Gathering, Group
 from prentice.records.importing.chats import Tools
-from prentice.records.importing.conversations import LogOptions, make_episode
+from prentice.records.importing.conversations import Draft, LogOptions, make_episode
 from prentice.records.importing.faults import Rejected, RowError, shown
 from prentice.records.importing.fields import Fields
 from prentice.records.importing.formats import find_format, read_rows, tell_format
@@ -36,16 +37,28 @@ def read_logs(
     Raises: DataError if a file cannot be read, or is of no known format; UnknownNameError for an unknown format.
     """
     files = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    for placed in _placed(files, options, advance):
+        yield placed.episode if isinstance(placed, Placed) else placed
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An episode and where it was read; where its calls are spread, the last of them."""
+
+    episode: Episode
+    file: str
+    line: int
+
+
+def _placed(files: list[Path], options: LogOptions, advance: Advance) -> Iterator[Placed | Rejected]:
     gathered: dict[str, list[Path]] = {}
-    for path in files:
-        name = tell_format(path, options)
-        if name and find_format(name).entries is None:
-            reader = RowReader(path, name, options)
-            yield from map(reader.read, read_rows(path, advance))
-        elif name:
+    for path, name in [(path, tell_format(path, options)) for path in files]:
+        if name and find_format(name).entries is not None:
             gathered.setdefault(name, []).append(path)
+        elif name:
+            yield from map(RowReader(path, name, options).placed, read_rows(path, advance))
     for name, some in gathered.items():
-        yield from _gathered(some, name, options, advance)
+        yield from read_gathered(some, name, options, advance)
 
 
 class RowReader:
@@ -55,15 +68,15 @@ class RowReader:
         self._path, self._name, self._options = path, name, options
         self._tools = Tools()
 
-    def read(self, line: Line) -> Episode | Rejected:
+    def placed(self, line: Line) -> Placed | Rejected:
         """The episode of a row, or why there is none."""
         row = find_format(self._name).row
         assert row is not None
         try:
             draft = row(parse(line), self._options, self._tools)
-            if isinstance(draft, Episode):
-                return draft
-            return make_episode(draft, line.text, self._name, task_name(self._path), self._options)
+            if isinstance(draft, Draft):
+                draft = make_episode(draft, line.text, self._name, task_name(self._path), self._options)
+            return Placed(draft, str(self._path), line.number)
         except (RowError, ValidationError) as error:
             return rejected(str(self._path), line.number, error)
 
@@ -105,7 +118,7 @@ def task_name(path: Path) -> str:
     return path.name.split(".")[0] or path.name
 
 
-def _gathered(files: list[Path], name: str, options: LogOptions, advance: Advance) -> Iterator[Episode | Rejected]:
+def read_gathered(files: list[Path], name: str, options: LogOptions, advance: Advance) -> Iterator[Placed | Rejected]:
     """The episodes of all calls in these files."""
     entries = find_format(name).entries
     assert entries is not None
@@ -128,7 +141,7 @@ def _gathered(files: list[Path], name: str, options: LogOptions, advance: Advanc
 
 def _group(
     group: Group, gathering: Gathering, name: str, options: LogOptions, tools: Tools
-) -> Iterator[Episode | Rejected]:
+) -> Iterator[Placed | Rejected]:
     """The episode of a conversation, after those of its calls that could not be read."""
     conversation = Conversation(group.key)
     for call in group.calls:
@@ -140,6 +153,7 @@ def _group(
     try:
         conversation.score(gathering.notes(group.key))
         if (draft := conversation.draft()) is not None:
-            yield make_episode(draft, b"", name, task_name(Path(last.file)), options)
+            episode = make_episode(draft, b"", name, task_name(Path(last.file)), options)
+            yield Placed(episode, last.file, last.line)
     except (RowError, ValidationError) as error:
         yield rejected(last.file, last.line, error)

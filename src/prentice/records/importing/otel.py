@@ -67,7 +67,7 @@ def with_events(body: Fields, notes: list[Fields]) -> Fields:
             messages = attributes["messages"]
             replies = [attributes["reply"]] if attributes["reply"] else []
     if not replies and not body.get("error"):
-        raise RowError("no conversation in it", "the span holds no messages: capturing content was off")
+        raise RowError("no conversation in it", "the call holds no messages: was capturing content switched on?")
     return body | {"messages": messages, "reply": replies[0] if replies else None}
 
 
