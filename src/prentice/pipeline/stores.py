@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from prentice.errors import StoreError
@@ -26,3 +28,18 @@ def open_store(place: str) -> Store:
     if not path.exists():
         raise StoreError(f"{place}: no such store", "name a project's folder, a store's file, or a database URL")
     return Store.open(path)
+
+
+@contextmanager
+def store_to_fill(place: str, *, only_look: bool = False) -> Iterator[Store | None]:
+    """A store to write into, made if it is not there yet; None where it is not there and one only looks.
+
+    Raises: StoreError if it cannot be opened or made; ConfigError for a project that cannot be read.
+    """
+    path = Path(place)
+    project = Project(path) if not is_url(place) and (path.is_dir() or path.suffix == ".toml") else None
+    if only_look and not (project.has_store if project else is_url(place) or path.exists()):
+        yield None
+        return
+    with project.store() if project else Store.open(place if is_url(place) else path) as store:
+        yield store

@@ -1,0 +1,133 @@
+"""`prentice import`: logs of what runs today become episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from prentice.app.cli.options import user_errors
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from prentice.records.importing import Rejected
+    from prentice.records.importing.storing import Imported
+    from prentice.records.store import Store
+
+SHOWN = 20
+"""Rows left out that are printed; `--rejected` writes all."""
+SMALL = 16_000_000
+"""Bytes of logs that are read before another process has started."""
+Refuse = Callable[["Rejected"], None]
+
+
+def import_(  # noqa: PLR0913, PLR0917 - a flag for each way in which logs differ
+    place: Annotated[
+        str, typer.Argument(help="Where to: a project's folder, a store's file or a database URL; made if not there.")
+    ],
+    files: Annotated[list[Path], typer.Argument(help="Logs: JSON lines, JSON, CSV, XLSX, parquet; .gz too.")],
+    as_: Annotated[
+        str | None, typer.Option("--as", metavar="FORMAT", help="The format; default: told from the content.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="What they are about; default: the file's name.")] = None,
+    split: Annotated[
+        Literal["train", "val", "test", "auto"],
+        typer.Option(help="auto: as the row says, else by hash of the case, 70 / 10 / 20."),
+    ] = "auto",
+    function: Annotated[str | None, typer.Option(help="Which prompt it is; default: as the log says, or chat.")] = None,
+    input_: Annotated[
+        str | None, typer.Option("--input", metavar="COLUMN", help="Of a table, what was asked; default: by name.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of a table, what was answered; default: by name.")
+    ] = None,
+    rejected: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all rows that are left out here, as JSON lines.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read everything, say what would be stored.")] = False,
+) -> None:
+    """Bring logs in as episodes. Importing the same rows again stores nothing twice.
+
+    Exit code: 0 done, also where rows were left out (each is named with its reason); 2 something to fix.
+    """
+    import os
+
+    from rich.console import Console
+
+    from prentice.app.cli.terminal import terminal_progress
+    from prentice.errors import DataError
+    from prentice.pipeline.stores import store_to_fill
+    from prentice.records.importing import LogOptions
+    from prentice.records.importing.storing import import_logs
+
+    options = LogOptions(format=as_, task=task, split=split, function=function, input=input_, output=output)
+    console = Console()
+    with user_errors():
+        if missing := [str(file) for file in files if not file.is_file()]:
+            raise DataError(f"{missing[0]}: no such file", "name the log files; a shell's * names many")
+        size = sum(file.stat().st_size for file in files)
+        with (
+            store_to_fill(place, only_look=dry_run) as store,
+            _told(rejected, console) as refuse,
+            terminal_progress().bar("reading", size / 1e6, "MB") as bar,
+        ):
+            result = import_logs(
+                files,
+                store,
+                options,
+                dry_run=dry_run,
+                processes=min(os.cpu_count() or 1, 8) if size > SMALL else 0,
+                advance=lambda amount: bar.advance(amount / 1e6),
+                refuse=refuse,
+            )
+        _print(result, place, store, console, dry_run=dry_run)
+
+
+@contextmanager
+def _told(path: Path | None, console: Console) -> Iterator[Refuse]:
+    """Where rows that are left out are said: in a file, all of them; else on the terminal, the first."""
+    if path is not None:
+        from prentice.runs import file_atomic
+
+        with file_atomic(path) as scratch, scratch.open("w", encoding="utf-8") as file:
+            yield lambda one: print(one.model_dump_json(), file=file)
+        return
+    told = 0
+
+    def say(one: Rejected) -> None:
+        nonlocal told
+        told += 1
+        if told <= SHOWN:
+            console.print(f"left out: {one}", markup=False, highlight=False, soft_wrap=True)
+
+    yield say
+    if told > SHOWN:
+        console.print(f"... and {told - SHOWN:,} more; --rejected FILE writes all", style="dim")
+
+
+def _print(result: Imported, place: str, store: Store | None, console: Console, *, dry_run: bool) -> None:
+    known = result.episodes - result.new
+    console.print(
+        f"{result.new:,} episodes {'would be stored' if dry_run else 'stored'} in {store.place if store else place}"
+        + (f", {known:,} were there already" if known else ""),
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    if result.episodes:
+        splits = ", ".join(f"{result.splits[name]:,} {name}" for name in ("train", "val", "test"))
+        judged = f"{result.judged:,} with an outcome, {result.successes:,} of them a success"
+        console.print(
+            f"  {result.turns:,} turns, {result.tool_calls:,} tool calls; {judged}; {splits}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if result.rejected:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in result.rejected.most_common())
+        console.print(
+            f"{result.rejected.total():,} rows left out: {reasons}", style="yellow", highlight=False, soft_wrap=True
+        )
