@@ -25,31 +25,31 @@ class Assumptions(StageConfig):
     """What the range rests on; of each pair the first is careful, the second hopeful."""
 
     taken: tuple[_Share, _Share] = (0.5, 0.9)
-    """Share of the calls that the student answers; the others go on to the large model, at its price."""
+    """Share of the calls that the student answers itself."""
     examples: tuple[_More, _More] = (3_000, 1_500)
     """Rows that the student learns from."""
     calls_per_example: tuple[_Amount, _Amount] = (3, 2)
-    """Calls of the large model for each of those rows, since not every answer is good enough to keep."""
+    """Calls of the large model for each of those rows."""
     passes: tuple[_More, _More] = (4, 3)
     """Times each row is learnt from."""
     trained_tokens_per_s: tuple[_More, _More] = (150, 300)
-    """Tokens learnt from in a second, on the machine's cores together."""
+    """Tokens learnt from in a second, on one machine."""
     read_cpu_s: tuple[_Amount, _Amount] = (0.013, 0.0043)
     """CPU-seconds of the student for a token of the prompt."""
     write_cpu_s: tuple[_Amount, _Amount] = (0.1, 0.021)
     """CPU-seconds of the student for a token of the answer."""
     core_hour_usd: tuple[_Amount, _Amount] = (0.05, 0.0045)
-    """Dollars for an hour of one core: rented, or the electricity of one's own (15 W at 0.30 dollars a kWh)."""
+    """Dollars for an hour of a core: rented, or its electricity."""
     busy: tuple[_Share, _Share] = (0.5, 1.0)
     """Share of the paid time in which a core works."""
     always_on: tuple[bool, bool] = (True, False)
-    """Whether whole machines are paid for all month, or only the time in which they work."""
+    """Whether machines are paid for all month, idle or not."""
     cores: int = Field(2, ge=1)
     """Cores of a machine."""
     cheaper_at_most: tuple[_More, _More] = (9, 30)
-    """A call of the student is never reckoned as more times cheaper than this, whatever its CPU-seconds say."""
+    """Times cheaper than now that a call is reckoned at most."""
     one_off_usd: tuple[_Amount, _Amount] = (0.0, 0.0)
-    """What else it takes to make the student, such as people's hours."""
+    """What else making it costs, such as people's hours."""
 
 
 class Outlook(Record):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prentice.errors import DataError
 from prentice.pipeline.stores import open_store
-from prentice.progress import Bar, Progress
+from prentice.progress import Progress
 from prentice.records import Episode
 from prentice.records.database import is_url
 from prentice.records.importing import LogOptions, Rejected, read_logs
@@ -42,8 +42,7 @@ def read_places(places: Sequence[str], options: LogOptions, progress: Progress) 
         yield from _stored(place, progress)
     if files:
         with progress.bar("reading", sum(file.stat().st_size for file in files) / 1e6, "MB") as bar:
-            for file in files:
-                yield from _read(file, options, bar)
+            yield from read_logs(files, options, lambda amount: bar.advance(amount / 1e6))
 
 
 def _stored(place: str, progress: Progress) -> Iterator[Episode]:
@@ -51,11 +50,6 @@ def _stored(place: str, progress: Progress) -> Iterator[Episode]:
         for episode in store.episodes():
             yield episode
             bar.advance()
-
-
-def _read(file: Path, options: LogOptions, bar: Bar) -> Iterator[Episode | Rejected]:
-    yield from read_logs(file, options)
-    bar.advance(file.stat().st_size / 1e6)
 
 
 def _is_store(place: str) -> bool:

@@ -19,7 +19,7 @@ from prentice.estimation import (
     Priced,
     Spent,
 )
-from prentice.evaluation.wording import NONE, count, money, percent, significant, times
+from prentice.evaluation.wording import NONE, count, money, percent, significant
 from prentice.models.prices import Price
 
 SHOWN_FUNCTIONS = 10
@@ -129,7 +129,7 @@ def _facts(function: FunctionEstimate) -> Table:
         ("  outcomes", _outcomes(function)),
         ("  a student", "" if function.break_even is None else _student(function.break_even)),
         *(
-            (f"  {'missing' if not position else ''}", f"{gap.kind}: {gap.what}; {gap.todo}")
+            (f"  {'missing' if not position else ''}", f"{gap.kind}: {gap.what} → {gap.todo}")
             for position, gap in enumerate(function.gaps)
         ),
     ]
@@ -183,33 +183,44 @@ def _outcomes(function: FunctionEstimate) -> str:
 
 
 def _student(found: BreakEven) -> str:
-    hopeful, careful = found.hopeful, found.careful
-    hours = _range(found, lambda end: end.training_hours, significant)
-    made = f"to make {_usd(found, lambda end: end.make_usd)} (training {hours} h on this class of machine)"
-    cheaper = [times(end.times_cheaper) for end in (careful, hopeful) if end.times_cheaper]
-    calls = f"a call {'–'.join(dict.fromkeys(cheaper))} times cheaper" if cheaper else "a call costs nothing"
-    saves = f"saves {_usd(found, lambda end: end.saved_usd)} {'a month' if found.per == 'month' else 'per 1 000 calls'}"
-    return f"{made}; {calls}; {saves}; {_paid(hopeful, careful)}"
+    made = f"to make {_usd(found, lambda end: end.make_usd)}, training {_range(found, _hours, _about)} h"
+    per = "a month" if found.per == "month" else "per 1 000 calls"
+    saves = f"saves {_usd(found, lambda end: end.saved_usd)} {per}"
+    return f"{made}; {_cheaper(found)}; {saves}; {_paid(found.hopeful, found.careful)}"
+
+
+def _hours(end: Outlook) -> float:
+    return end.training_hours
+
+
+def _cheaper(found: BreakEven) -> str:
+    ends = [end.times_cheaper for end in (found.careful, found.hopeful) if end.times_cheaper is not None]
+    return f"a call {'–'.join(dict.fromkeys(map(_about, ends)))} times cheaper" if ends else "a call costs nothing"
 
 
 def _paid(hopeful: Outlook, careful: Outlook) -> str:
     if hopeful.calls is None:
         return "never pays for itself"
-    ends = [hopeful.calls, *([careful.calls] if careful.calls is not None else [])]
-    text = f"paid for after {'–'.join(significant(round(end)) for end in ends)} calls"
+    known = [end for end in (hopeful, careful) if end.calls is not None]
+    text = f"paid for after {'–'.join(_about(end.calls or 0.0) for end in known)} calls"
     if hopeful.months is not None:
-        months = [end.months for end in (hopeful, careful) if end.months is not None]
-        text += f", {'–'.join(significant(month) for month in months)} months"
+        text += f", {'–'.join(_about(end.months or 0.0) for end in known)} months"
     return text if careful.calls is not None else f"{text} at best, never at worst"
 
 
 def _usd(found: BreakEven, value: Callable[[Outlook], float]) -> str:
-    return _range(found, value, lambda usd: f"{'−' if usd < 0 else ''}{money(abs(usd), 'USD')}")
+    return _range(found, value, lambda usd: f"{'−' if usd < 0 else ''}${_about(abs(usd))}")
 
 
 def _range(found: BreakEven, value: Callable[[Outlook], float], words: Callable[[float], str]) -> str:
-    low, high = sorted((value(found.careful), value(found.hopeful)))
-    return words(low) if words(low) == words(high) else f"{words(low)} to {words(high)}"
+    low, high = map(words, sorted((value(found.careful), value(found.hopeful))))
+    return low if low == high else f"{low} to {high}"
+
+
+def _about(value: float) -> str:
+    """Two digits: a reckoning from assumptions has no more."""
+    rounded = float(f"{value:.1e}")
+    return count(round(rounded)) if rounded >= 10 else f"{rounded:.2g}"
 
 
 def _assumptions(assumptions: Assumptions) -> Table:
