@@ -15,6 +15,8 @@ from pathlib import Path
 
 NOTES = 300
 SEED = 20_261_125
+HURRIED = 0.1
+"""Share of notes without capital letters."""
 CURRENCIES = ("EUR", "USD", "GBP", "CHF", "SEK")
 SIGNS = {"EUR": "€", "USD": "$", "GBP": "£"}
 GOODS = (
@@ -93,7 +95,8 @@ def _note(dice: random.Random) -> tuple[str, str]:
     else:
         parts = [*parts, *extra, total]
     joint = dice.choice([" ", " ", "\n", " / "])
-    return joint.join(parts), f"{cents / 100:.2f}"
+    text = joint.join(parts)
+    return (text.lower() if dice.random() < HURRIED else text), f"{cents / 100:.2f}"
 
 
 def _plain(cents: int, currency: str) -> str:
@@ -161,6 +164,8 @@ def _extra(dice: random.Random, money: Callable[[int], str], cents: int) -> list
             [],
             [f"Shipping of {shipping} is included."],
             [f"Includes VAT of {tax}."],
+            [f"Subtotal {money(cents - 99)}, service fee {money(99)}."],
+            [f"Your last order came to {money(cents + 12_345)}."],
             [f"Payment within {dice.choice([10, 14, 30])} days."],
             [f"A deposit of {shipping} was paid last month."],
         ]

@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 from prentice.models.limits import ProviderConfig
 from prentice.pipeline import ProjectConfig
 from prentice.tasks import TASKS
+from prentice.tasks.graders import GRADERS
 from prentice.tasks.prompts import Function
 from prentice.tasks.seeds import Seeds
 
@@ -28,6 +29,8 @@ def page() -> str:
     sections = [HEAD]
     for task in sorted(TASKS.rows):
         sections += _section("task", TASKS.load(task).Config, f' with `kind = "{task}"`')
+    for grader in sorted(GRADERS.rows):
+        sections += _section("task.grade", GRADERS.load(grader).Config, f' with `kind = "{grader}"`')
     sections += _section("task.seeds", Seeds) + _section("task.functions.NAME", Function)
     top: list[str] = []
     for name, field in ProjectConfig.model_fields.items():

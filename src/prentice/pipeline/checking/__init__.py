@@ -34,7 +34,11 @@ def check(folder: str | Path) -> list[Finding]:
         except PrenticeError as error:
             findings.append(from_error("settings", error))
     order = ("bad", "doubtful", "good")
-    return sorted(findings, key=lambda finding: order.index(finding.state))
+    # what is wrong with a file stops whatever reads it, and is said once
+    once: dict[str, Finding] = {}
+    for finding in findings:
+        once.setdefault(finding.text, finding)
+    return sorted(once.values(), key=lambda finding: order.index(finding.state))
 
 
 def _project(project: Project) -> Iterator[Finding]:
@@ -49,6 +53,7 @@ def _project(project: Project) -> Iterator[Finding]:
         seen, findings = look_at_cases(task)
         yield from findings
         if isinstance(task, Text):
+            task.rows = tuple((s.line or 0, s.split, s.case) for s in seen)  # the rest goes on with what can be used
             metrics, found = look_at_grader(task, seen)
             yield from (*found, *look_at_prompt(task, seen))
             yield from _lengths(project, task, seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -65,13 +66,17 @@ class Settings:
         return self._mended(config, data, path)
 
     def _mended(self, kind: type[BaseModel], data: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-        """Note every fault; return the data without the keys that have one."""
+        """Note every fault; return the data without the keys that have one, a misspelt one under its right name."""
         left = deepcopy(dict(data))
         for place, error in faults(kind, data, ""):
             text = error.problem.removeprefix(": ")
             self.findings.append(bad(TOPIC, f"{self._place((*path, *place))}: {text}", error.hint))
             _drop(left, place)
-        return left
+        wanted = [name for name, field in kind.model_fields.items() if field.is_required() and name not in left]
+        for name in data.keys() - left.keys():
+            if near := difflib.get_close_matches(name, wanted, n=1):
+                left[near[0]] = data[name]
+        return {} if faults(kind, left, "") and path else left
 
     def _place(self, path: Sequence[str]) -> str:
         line = line_of(self._lines, path)

@@ -59,7 +59,8 @@ def draft(answers: Answers, table: Table, *, is_sample: bool = False) -> Draft:
 
     Args:
         is_sample: the rows are samples to be replaced; the last of them are held out.
-    Raises: ConfigError for a column that is not there, an unknown grader, or a share that holds nothing out.
+    Raises: ConfigError for a column that is not there, or a share that holds nothing out; UnknownNameError for a
+        grader that is none.
     """
     _check(answers, table)
     names = _input_names(answers.inputs)
@@ -100,8 +101,7 @@ def _check(answers: Answers, table: Table) -> None:
             raise ConfigError(f"{table.path}: there is no column {column!r}", f"there are: {', '.join(table.columns)}")
     if answers.output in answers.inputs:
         raise ConfigError(f"{answers.output!r} cannot come in and go out", "name two columns")
-    if answers.grade not in GRADERS.rows:
-        raise ConfigError(f"no grader named {answers.grade!r}", f"known: {', '.join(sorted(GRADERS.rows))}")
+    GRADERS.load(answers.grade)
     if not 0 < answers.test_share < 1:
         raise ConfigError(f"a held-out share of {answers.test_share} is not between 0 and 1", "0.3 is usual")
 

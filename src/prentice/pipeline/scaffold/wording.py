@@ -11,10 +11,11 @@ from pydantic import JsonValue
 from prentice.pipeline.project import TASK
 from prentice.pipeline.scaffold.guesses import guess_point
 from prentice.pipeline.schema import SCHEMA_FILE
+from prentice.tasks.graders import GRADERS
 from prentice.tasks.text import ANSWER_KEY
 
 FEW_ROWS = 2000
-"""Below this many rows a student needs more passes, in smaller steps, than the defaults give it."""
+"""Below this many rows a student needs more steps than the default batch gives it."""
 
 INSTRUCTIONS = {
     "number": "What is the $output? Answer with the number alone, without a currency or any other word.",
@@ -81,8 +82,7 @@ $train$evaluate"""
 
 TRAIN = """
 [train.sft]
-epochs = 8                         # few rows: more passes, smaller steps
-batch = 8
+batch = 8                          # few rows: more and smaller steps
 """
 
 EVALUATE = """
@@ -92,9 +92,15 @@ policies = ["base", "student"]     # the answer key is always right: there is no
 
 
 def instructions(grade: str, output: str, keys: Sequence[str]) -> str:
-    """A first wording of what is to be done."""
+    """A first wording of what is to be done.
+
+    Raises: UnknownNameError for a grader that is none.
+    """
+    GRADERS.load(grade)
     fields = ", ".join(_fields(keys)) if grade == "json" else ""
-    return Template(INSTRUCTIONS[grade]).substitute(output=output.replace("_", " "), fields=fields)
+    return Template(INSTRUCTIONS.get(grade, INSTRUCTIONS["exact"])).substitute(
+        output=output.replace("_", " "), fields=fields
+    )
 
 
 def toml(grade: str, teacher: str, inputs: Sequence[str], keys: Sequence[str]) -> str:
