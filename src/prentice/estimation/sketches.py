@@ -68,7 +68,7 @@ class Sample(Generic[T]):
 
 
 class Histogram:
-    """Whole numbers in buckets: exact below 100, above it to within 1 %."""
+    """Whole numbers in buckets: exact below 100, above it to within 1 %, then rounded."""
 
     _EXACT = 100
     _WIDTH = math.log(1.02)
