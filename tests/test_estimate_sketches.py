@@ -8,9 +8,10 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from estimate_logs import counted, episode, only, reckon, single, turn
+from estimate_logs import counted, episode, reckon, single, turn
+from prentice.estimation.calls import Reader
 from prentice.estimation.estimate import MOST_FUNCTIONS
-from prentice.estimation.prompts import KEPT_REQUESTS
+from prentice.estimation.prompts import KEPT_REQUESTS, PromptTally
 from prentice.estimation.sketches import Histogram, Sample, key_of
 from prentice.records import Episode, Turn
 
@@ -104,8 +105,11 @@ def test_more_functions_than_are_kept_are_counted_as_one() -> None:
 
 
 def test_more_requests_than_are_kept_are_told_apart_by_a_sample() -> None:
-    log = (single(f"{number}", day=0) for number in [*range(KEPT_REQUESTS), *range(KEPT_REQUESTS), -1])
-    prompts = only(*log).prompts
+    (call,) = Reader().calls(single("a"))
+    tally = PromptTally()
+    for number in [*range(KEPT_REQUESTS), *range(KEPT_REQUESTS), -1]:
+        tally.add(call._replace(request=key_of(str(number).encode())))
+    prompts = tally.result()
     assert prompts.repeats_from == 0.5
     assert abs(prompts.distinct - KEPT_REQUESTS) < 500
     assert abs(prompts.repeats - 0.5) < 0.01
