@@ -27,6 +27,7 @@ LEVEL = {
     "estimation": 3,
     "training": 3,
     "evaluation": 4,
+    "serving": 4,
     "pipeline": 5,
     "app": 7,
     "__main__": 8,

@@ -27,13 +27,13 @@ class StageConfig(BaseModel):
 C = TypeVar("C", bound=StageConfig)
 
 
-def read_toml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Read a TOML file and lay `a.b=c` overrides over it; the right side is TOML, else a plain string.
+def read_toml(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a TOML file (None: an empty one) and lay `a.b=c` overrides over it; the right side is TOML, else a string.
 
     Raises: ConfigError if the file cannot be read or parsed, or an override has no `=`.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = {} if path is None else tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"{path}: {error.strerror or error}", "name a project folder that holds a prentice.toml"

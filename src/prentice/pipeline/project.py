@@ -20,14 +20,17 @@ from prentice.models.limits import ProviderConfig, settings_for
 from prentice.models.policy import Policy
 from prentice.models.specs import RECORDED, open_policy, recording_files
 from prentice.offline import refuse_network
+from prentice.privacy import PrivacyConfig, Redactor
 from prentice.progress import Progress
 from prentice.records import digest
 from prentice.records.database import is_url
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig
+from prentice.serving.config import RecordConfig
 from prentice.tasks import TASKS, Task, Teaching
 from prentice.training.config import ExportConfig, SFTConfig
 
+FILE = "prentice.toml"
 TASK = "task:"
 """Begins the spec of a policy that the task itself brings."""
 
@@ -75,6 +78,10 @@ class ProjectConfig(StageConfig):
     """How the two are compared."""
     providers: dict[str, ProviderConfig] = Field(default_factory=dict)
     """Limits and prices of remote models: by provider (`openai`), and over that by full name (`openai:gpt-5-mini`)."""
+    record: RecordConfig = RecordConfig()
+    """How work is recorded by `prentice record`."""
+    privacy: PrivacyConfig = PrivacyConfig()
+    """What is done about personal data before anything is stored."""
     store: str = ""
     """Where episodes are kept: a file, seen from the project's folder, or a database URL; `$NAME` reads an environment
     variable, so that no password stands here. Default: `.prentice/store.db`."""
@@ -104,7 +111,7 @@ class Project:
         config: ProjectConfig | None = None,
     ) -> None:
         path = Path(folder)
-        self.file = path if path.suffix == ".toml" else path / "prentice.toml"
+        self.file = path if path.suffix == ".toml" else path / FILE
         self.folder = self.file.parent
         self.home = home or self.folder / ".prentice"
         self.config = config or build(ProjectConfig, read_toml(self.file, overrides), str(self.file))
@@ -130,7 +137,12 @@ class Project:
 
     def store(self) -> Store:
         """The project's store of episodes."""
-        return Store.open(self._place)
+        return Store.open(self._place, self.guard)
+
+    @cached_property
+    def guard(self) -> Redactor | None:
+        """What all that is stored passes before; None where personal data is not looked for."""
+        return None if self.config.privacy.mode == "off" else Redactor(self.config.privacy)
 
     @property
     def has_store(self) -> bool:

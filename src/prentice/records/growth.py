@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from prentice.records.episodes import Episode, Metric
 from prentice.records.feedback import Feedback, FeedbackOutcome, Refusal
 from prentice.records.inserting import insert_episodes, insert_new, write_feedback, write_texts
 from prentice.records.reading import VARIABLES, assemble, chunks
-from prentice.records.rows import Row, Texts, message_of, metric_of, metric_row, to_rows
+from prentice.records.rows import Read, Row, Texts, message_of, metric_of, metric_row, to_rows
 from prentice.records.schema import CALLS, EPISODES, FEEDBACK, METRICS, TURNS
 
 
@@ -203,7 +203,7 @@ def _feedback_row(feedback: Feedback, number: int, turns: int) -> Row:
     }
 
 
-def _feedback(row: Mapping[str, Any]) -> Feedback:
+def _feedback(row: Read) -> Feedback:
     shown = row["demonstration"]
     values = {"name": row["name"], "flag": row["flag"], "number": row["value"], "text": row["text"]}
     about = {"source": row["source"], "turn": row["turn"]}

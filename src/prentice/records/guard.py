@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from prentice.records.calls import Call
 from prentice.records.episodes import Episode
 from prentice.records.feedback import Feedback
 
@@ -13,6 +14,10 @@ class Guard(Protocol):
 
     def episode(self, episode: Episode) -> Episode:
         """The episode as it may be stored."""
+        ...
+
+    def call(self, call: Call) -> Call:
+        """The recorded call as it may be stored."""
         ...
 
     def feedback(self, feedback: Feedback) -> Feedback:

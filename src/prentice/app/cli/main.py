@@ -13,8 +13,12 @@ from prentice.app.cli.episodes import app as episodes
 from prentice.app.cli.estimate import estimate
 from prentice.app.cli.evaluate import evaluate
 from prentice.app.cli.export import export
+from prentice.app.cli.imports import import_
+from prentice.app.cli.keys import app as keys
+from prentice.app.cli.label import label
 from prentice.app.cli.models import app as models
 from prentice.app.cli.new import new
+from prentice.app.cli.record import record
 from prentice.app.cli.report import report
 from prentice.app.cli.rollout import rollout
 from prentice.app.cli.run import run
@@ -30,7 +34,9 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(doctor)
+app.command()(record)
 app.command()(estimate)
+app.command("import")(import_)
 app.command()(new)
 app.command()(check)
 app.command()(run)
@@ -42,6 +48,8 @@ app.command()(evaluate)
 app.command()(report)
 app.command()(schema)
 app.add_typer(episodes, name="episodes")
+app.command()(label)
+app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")
 
 

@@ -1,0 +1,50 @@
+"""What clients send, read within limits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect, Request
+
+from prentice.serving.config import RecordConfig
+from prentice.serving.http_errors import HttpError
+
+
+async def read_body(request: Request, config: RecordConfig) -> bytes:
+    """The whole body.
+
+    Raises: HttpError if it is too long (413), no JSON by its own word (415), or does not come in time (408).
+    """
+    most = int(config.max_body_mb * 1_000_000)
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":  # a form, which a page in a browser may send without asking
+        raise HttpError(415, f"content-type is {kind[:100]!r}, not application/json")
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(config.client_timeout_s):
+            async for part in request.stream():
+                size += len(part)
+                if size > most:
+                    raise HttpError(413, f"the request is longer than {most:,} bytes", code="request_too_large")
+                parts.append(part)
+    except TimeoutError as error:
+        raise HttpError(408, f"the request did not come within {config.client_timeout_s:g} s") from error
+    except ClientDisconnect as error:
+        raise HttpError(400, "the client left before its request was whole") from error
+    return b"".join(parts)
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body.
+
+    Raises: HttpError if there is none.
+    """
+    try:
+        found = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise HttpError(400, f"the body is not valid JSON: {str(error)[:200]}", code="invalid_json") from error
+    if not isinstance(found, dict):
+        raise HttpError(400, "the body is not a JSON object")
+    return found

@@ -1,0 +1,255 @@
+"""Calls as they crossed the wire → records: on disk before the answer is complete, in the store soon after.
+
+`Recorder.record` never raises for what a client or a provider said, and never waits for the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from prentice.errors import PrenticeError, StoreError
+from prentice.records import Call, Failure, Turn, utc_now
+from prentice.records.episodes import Split
+from prentice.records.guard import Guard
+from prentice.records.importing.chats import Tools
+from prentice.records.importing.conversations import LogOptions
+from prentice.records.importing.faults import RowError
+from prentice.records.importing.openai import read_openai
+from prentice.records.store import Store
+from prentice.serving.conversations import Conversations
+from prentice.serving.costs import Prices
+from prentice.serving.labels import Labels, stored_id
+from prentice.serving.spool import Spool
+
+LOG = logging.getLogger("prentice.record")
+GATHER_S = 0.1
+"""A transaction costs as much as many calls: it waits so long for more of them."""
+LONGEST_PAUSE_S = 5.0
+DEFAULT_SPOOL_BYTES = 1_000_000_000
+REFUSED = "refused.jsonl"
+"""Beside the spool: what could not become a record, with the reason."""
+DISCONNECTED = "disconnected"
+"""Finish reason of a reply that its client did not wait for."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One call as it crossed the wire."""
+
+    asked: dict[str, Any]
+    """The request's body, without our own field."""
+    labels: Labels
+    episode: str
+    """The client's name of the episode, or one made for it."""
+    at: datetime = field(default_factory=utc_now)
+    answered: dict[str, Any] | None = None
+    """The completion; None where the call failed."""
+    problem: str = ""
+    """Why it failed."""
+    latency_s: float | None = None
+
+
+@dataclass
+class Origin:
+    """What all calls of a recorder have in common."""
+
+    run: str = "record"
+    task: str = "recorded"
+    policy: str = ""
+    """Who answers: `openai`, a URL; the model's name is added."""
+    split: Split = "train"
+    provider: str = ""
+    """Whose prices hold, such as `openai`; empty: nobody's."""
+
+
+class Recorder:
+    """Takes exchanges in, and brings them to a store from a thread of its own.
+
+    Args:
+        home: a project's `.prentice`, where records wait.
+        open_store: opens the store; it is called again as long as that fails.
+        guard: what every record passes before it is written anywhere.
+        most_bytes: the most that may wait on disk; calls beyond that go on and are not recorded, which is counted.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        open_store: Callable[[], Store],
+        origin: Origin,
+        *,
+        guard: Guard | None = None,
+        most_bytes: int = DEFAULT_SPOOL_BYTES,
+    ) -> None:
+        self.origin, self._guard, self._open_store = origin, guard, open_store
+        self._home = home / "spool"
+        self._spool = Spool(self._home, most_bytes)
+        self._conversations = Conversations()
+        self._tools = Tools()
+        self._store: Store | None = None
+        self._work = threading.Event()
+        self._stopping = False
+        self._stored = threading.Condition()
+        self._refusing, self._opening = threading.Lock(), threading.Lock()
+        self._prices = Prices(origin.provider)
+        self.recorded = self.lost = self.refused = 0
+        self.trouble = ""
+        """What keeps records from the store now, in one line."""
+        self._thread = threading.Thread(target=self._drain, name="prentice-record", daemon=True)
+        self._thread.start()
+
+    def episode_of(self, asked: dict[str, Any], labels: Labels) -> str:
+        """The name of the episode that a call belongs to."""
+        messages = asked.get("messages")
+        return labels.episode or self._conversations.episode_of(messages if isinstance(messages, list) else ())
+
+    def record(self, exchange: Exchange) -> None:
+        """Write a call to disk; it is recorded when this returns, whatever becomes of the process."""
+        try:
+            call = self._call(exchange)
+        except (RowError, ValidationError, ValueError, PrenticeError) as error:
+            self._refuse(to_json([exchange.asked, exchange.answered], fallback=repr).decode("utf-8", "replace"), error)
+            return
+        if self._spool.append(call.model_dump_json().encode()):
+            self.recorded += 1
+            self._work.set()
+        else:
+            self.lost += 1
+            if self.lost & (self.lost - 1) == 0:  # said at 1, 2, 4, 8 ...: not for every call of a long outage
+                LOG.error("the spool is full: %d calls were answered and not recorded", self.lost)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was recorded is stored; return whether it is."""
+        self._work.set()
+        with self._stored:
+            return self._stored.wait_for(lambda: not self._spool.waiting, timeout_s)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes on disk that are not stored yet."""
+        return self._spool.waiting
+
+    def store(self) -> Store:
+        """The open store.
+
+        Raises: StoreError if it cannot be opened.
+        """
+        with self._opening:
+            if self._store is None:
+                self._store = self._open_store()
+            return self._store
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Store what waits, if that can be done in time; the rest waits on disk for the next start."""
+        self._stopping = True
+        self._work.set()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            return
+        self._spool.close()
+        if self._store is not None:
+            self._store.close()
+
+    def _call(self, exchange: Exchange) -> Call:
+        labels, origin = exchange.labels, self.origin
+        turn = None if exchange.answered is None else self._turn(exchange)
+        model = str(exchange.asked.get("model") or "unknown")
+        call = Call(
+            id=uuid4().hex,
+            episode=stored_id(exchange.episode),
+            run=origin.run,
+            task=origin.task,
+            case=labels.case or exchange.episode,
+            split=labels.split or origin.split,
+            policy=f"{origin.policy}:{model}" if origin.policy else model,
+            at=exchange.at,
+            turn=turn,
+            failure=Failure(where="model", message=exchange.problem) if turn is None else None,
+            tags={"episode": exchange.episode, **labels.tags},
+        )
+        return call if self._guard is None else self._guard.call(call)
+
+    def _turn(self, exchange: Exchange) -> Turn:
+        asked, answered = exchange.asked, exchange.answered or {}
+        said = _said(answered)  # before it is read: reading takes what is known out of a row
+        row = {"request": dict(asked), "response": dict(answered), "latency_s": exchange.latency_s}
+        draft = read_openai(row, LogOptions(function=exchange.labels.function), self._tools)
+        turn = draft.turns[0]
+        self._conversations.went_on(asked["messages"], said, exchange.episode)
+        extra = {**draft.extra, "at": exchange.at.isoformat()}
+        return Turn(request=turn.request, reply=turn.reply, extra=extra)
+
+    def _drain(self) -> None:
+        pause = 0.1
+        while True:
+            if not self._spool.waiting:
+                with self._stored:
+                    self._stored.notify_all()
+                if self._stopping:
+                    return
+                self._work.wait()
+            self._work.clear()
+            if not self._stopping:
+                time.sleep(GATHER_S)
+            try:
+                self._store_some()
+                pause, self.trouble = 0.1, ""
+            except PrenticeError as error:
+                self._say(str(error))
+                if self._stopping:
+                    return
+                self._work.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _store_some(self) -> None:
+        while (batch := self._spool.read()) is not None:
+            calls = []
+            for line in batch.lines:
+                try:
+                    calls.append(self._prices.add_to(Call.model_validate_json(line)))
+                except ValidationError as error:
+                    self._refuse(line.decode("utf-8", "replace"), error)
+            self._store_calls(calls)
+            self._spool.remove(batch)
+
+    def _store_calls(self, calls: list[Call]) -> None:
+        store = self.store()
+        try:
+            store.add_calls(calls)
+        except StoreError:
+            raise
+        except Exception as error:
+            if len(calls) == 1:
+                self._refuse(calls[0].model_dump_json(), error)
+                return
+            for call in calls:  # one of them cannot be stored, which must not keep the others out
+                self._store_calls([call])
+
+    def _refuse(self, text: str, error: Exception) -> None:
+        self.refused += 1
+        reason = " ".join(str(error).split())[:500]
+        LOG.warning("a call could not become a record: %s (kept in %s)", reason, self._home / REFUSED)
+        with self._refusing, (self._home / REFUSED).open("a", encoding="utf-8") as file:
+            file.write(to_json({"at": utc_now(), "reason": reason, "what": text}).decode() + "\n")
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            LOG.warning("the store cannot be written, records wait on disk: %s", trouble)
+        self.trouble = trouble
+
+
+def _said(answered: dict[str, Any]) -> Any:
+    choices = answered.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else {}
+    return first.get("message") if isinstance(first, dict) else None
