@@ -25,8 +25,17 @@ def write_episodes(path: str | Path, episodes: Iterable[Episode]) -> int:
     Returns: how many.
     Raises: DataError naming an episode that JSON cannot hold; PrenticeError on a full disk. An older file then stays.
     """
+    return write_lines(path, map(episode_line, episodes))
+
+
+def write_lines(path: str | Path, lines: Iterable[bytes]) -> int:
+    """Write lines, each with its end, whole or not at all; gzipped where the name ends in .gz.
+
+    Returns: how many.
+    Raises: what making the lines raises; PrenticeError on a full disk. An older file then stays.
+    """
     with file_atomic(Path(path)) as scratch:
-        return _write(scratch, episodes)
+        return _write(scratch, lines)
 
 
 def read_episodes(path: str | Path) -> Iterator[Episode]:
@@ -52,15 +61,15 @@ def read_episodes(path: str | Path) -> Iterator[Episode]:
         raise DataError(f"{path}: {error.strerror or error}") from error
 
 
-def _write(path: Path, episodes: Iterable[Episode]) -> int:
+def _write(path: Path, lines: Iterable[bytes]) -> int:
     number = 0
     with path.open("wb") as raw:
         file: gzip.GzipFile | BufferedWriter = raw
         if path.suffix == ".gz":
-            file = gzip.GzipFile("", "wb", 6, raw, mtime=0)  # no name and no time: equal episodes, equal bytes
+            file = gzip.GzipFile("", "wb", 6, raw, mtime=0)  # no name and no time: equal lines, equal bytes
         try:
-            for episode in episodes:
-                file.write(episode_line(episode))
+            for line in lines:
+                file.write(line)
                 number += 1
         finally:
             if file is not raw:

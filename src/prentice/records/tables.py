@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,22 +41,34 @@ def write_table(path: str | Path, episodes: Iterable[Episode]) -> int:
     Returns: how many.
     Raises: DataError naming an episode that JSON cannot hold; PrenticeError on a full disk. An older file then stays.
     """
+    import polars as pl
+
+    types = {name: getattr(pl, kind)() for name, kind in _SCHEMA.items()}
+    return write_rows(path, types, map(_row, episodes))
+
+
+def write_rows(path: str | Path, types: Mapping[str, Any], rows: Iterable[tuple[Any, ...]]) -> int:
+    """Write rows as parquet, whole or not at all, a few hundred in memory at a time.
+
+    Args:
+        types: polars' type of each column.
+    Returns: how many.
+    Raises: what making the rows raises; PrenticeError on a full disk. An older file then stays.
+    """
     with file_atomic(Path(path)) as scratch:
-        return _write(scratch, episodes)
+        return _write(scratch, dict(types), iter(rows))
 
 
-def _write(path: Path, episodes: Iterable[Episode]) -> int:
+def _write(path: Path, types: dict[str, Any], rest: Iterator[tuple[Any, ...]]) -> int:
     import polars as pl
     from polars.io.plugins import register_io_source
 
-    types = {name: getattr(pl, kind) for name, kind in _SCHEMA.items()}
-    rest = iter(episodes)
     number, stopped = 0, list[BaseException]()
 
     def frames(*_: Any) -> Iterator[polars.DataFrame]:
         nonlocal number
         try:
-            while rows := [_row(episode) for episode in islice(rest, _ROWS)]:
+            while rows := list(islice(rest, _ROWS)):
                 number += len(rows)
                 yield pl.DataFrame(rows, schema=types, orient="row")
         except BaseException as error:

@@ -73,18 +73,18 @@ def export(
     place: Place,
     out: Annotated[Path, typer.Argument(help="The file: .jsonl, .jsonl.gz or .parquet.")],
     where: Where = None,
+    as_: Annotated[
+        str,
+        typer.Option("--as", metavar="FORM", help="openai, messages, sharegpt (rows are conversations) or prentice."),
+    ] = "prentice",
 ) -> None:
-    """Write episodes to a file, whole or not at all; `recorded:FILE` replays a JSONL one."""
-    from prentice.errors import DataError
+    """Write episodes to a file, whole or not at all; `recorded:FILE` replays a JSONL one of prentice's own."""
+    from prentice.records.exporting import write_logs
     from prentice.records.filters import Filter
-    from prentice.records.jsonl import write_episodes
-    from prentice.records.tables import write_table
 
     with user_errors(), _open(place) as store:
-        if not out.name.endswith((".jsonl", ".jsonl.gz", ".parquet")):
-            raise DataError(f"{out}: not a kind of file that episodes go to", "name it .jsonl, .jsonl.gz or .parquet")
-        write = write_table if out.suffix == ".parquet" else write_episodes
-        typer.echo(f"{write(out, store.episodes(Filter.parse(where or ()))):,} episodes in {out}")
+        number = write_logs(out, store.episodes(Filter.parse(where or ())), as_)
+        typer.echo(f"{number:,} {'episodes' if as_ == 'prentice' else 'conversations'} in {out}")
 
 
 @app.command()

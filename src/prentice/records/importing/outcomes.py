@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from prentice.records.episodes import Metric, Value
+from prentice.records.importing.chats import json_in_text
 from prentice.records.importing.faults import RowError, shown
 from prentice.records.importing.fields import Fields, number
 
@@ -29,8 +30,11 @@ def take_outcomes(row: Fields) -> tuple[Metric, ...]:
     """
     metrics = [m for name in (*_FLAGS, *_NUMBERS) if (m := _metric(name, row.pop(name, None))) is not None]
     for name in ("metrics", "scores"):
-        if isinstance(row.get(name), dict | list):
-            metrics += _listed(row.pop(name), name)
+        listed = row.get(name)
+        listed = json_in_text(listed) if isinstance(listed, str) else listed
+        if isinstance(listed, dict | list):
+            del row[name]
+            metrics += _listed(listed, name)
     metadata = row.get("metadata")
     if isinstance(metadata, dict):
         metrics += [m for name in (*_FLAGS, *_NUMBERS) if (m := _metric(name, metadata.get(name))) is not None]
