@@ -18,16 +18,14 @@ Project = Annotated[Path, typer.Option("--project", help="The project, or the fo
 def add(
     name: Name,
     project: Project = Path(),
-    scope: Annotated[
-        list[Literal["chat", "feedback"]] | None, typer.Option(help="What it allows; may be repeated. Default: both.")
-    ] = None,
+    scope: Annotated[Literal["all", "chat", "feedback"], typer.Option(help="What it allows.")] = "all",
 ) -> None:
     """Make a key and show it, this once: only its hash is kept."""
     from prentice.pipeline.recording import Recording
     from prentice.serving.keys import SCOPES, add_key
 
     with user_errors():
-        typer.echo(add_key(Recording.of(project).home, name, scope or SCOPES))
+        typer.echo(add_key(Recording.of(project).home, name, SCOPES if scope == "all" else (scope,)))
 
 
 @app.command("list")
