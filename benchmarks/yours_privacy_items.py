@@ -9,6 +9,11 @@ import string
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from stdnum import luhn, verhoeff
+from stdnum.es.dni import calc_check_digit as dni_letter
+from stdnum.iban import calc_check_digits
+from stdnum.it.codicefiscale import calc_check_digit as fiscal_letter
+
 from prentice.privacy import Kind
 
 LEADS: dict[Kind, tuple[str, ...]] = {
@@ -90,18 +95,49 @@ def _email(chance: random.Random) -> Item:
 
 
 _PHONES = {
-    "us dashes": "AAA-NXX-XXXX", "us brackets": "(AAA) NXX-XXXX", "us dots": "AAA.NXX.XXXX", "us spaces": "AAA NXX XXXX",
-    "us +1": "+1 AAA NXX XXXX", "us +1 dashes": "+1-AAA-NXX-XXXX", "us 1-": "1-AAA-NXX-XXXX", "us +1 bare": "+1AAANXXXXXX",
-    "us bare": "AAANXXXXXX", "us extension": "(AAA) NXX-XXXX ext. XXX", "us x": "AAA-NXX-XXXXxXXX",
-    "gb mobile": "079 XXXX XXXX", "gb mobile spaced": "07900 XXXXXX", "gb +44": "+44 7900 XXXXXX", "gb london": "020 7NXX XXXX",
-    "gb +44 (0)": "+44 (0)20 7NXX XXXX", "gb 0044": "0044 7900 XXXXXX", "gb brackets": "(020) 7NXX XXXX",
-    "de mobile": "0151 NXXXXXXX", "de slash": "0151/NXXXXXXX", "de +49": "+49 151 NXXXXXXX", "de berlin": "030 NXXXXXXX",
-    "de +49 (0)": "+49 (0)151 NXXXXXXX", "fr pairs": "06 NX XX XX XX", "fr dots": "06.NX.XX.XX.XX", "fr +33": "+33 6 NX XX XX XX",
-    "in mobile": "982XX XXXXX", "in +91": "+91 982XX XXXXX", "in +91 dash": "+91-982XXXXXXX", "au mobile": "0412 NXX XXX",
-    "au +61": "+61 412 NXX XXX", "br brackets": "(11) 9NXXX-XXXX", "br +55": "+55 11 9NXXX-XXXX", "es groups": "6NN XX XX XX",
-    "es +34": "+34 6NN XXX XXX", "it mobile": "333 NXX XXXX", "it +39": "+39 333 NXX XXXX", "jp +81": "+81 90-NXXX-XXXX",
-    "cn +86": "+86 138 NXXX XXXX", "nl +31": "+31 6 NNXXXXXX", "pl +48": "+48 60N XXX XXX", "mx +52": "+52 55 NNXX XXXX",
-}  # fmt: skip
+    "us dashes": "AAA-NXX-XXXX",
+    "us brackets": "(AAA) NXX-XXXX",
+    "us dots": "AAA.NXX.XXXX",
+    "us spaces": "AAA NXX XXXX",
+    "us +1": "+1 AAA NXX XXXX",
+    "us +1 dashes": "+1-AAA-NXX-XXXX",
+    "us 1-": "1-AAA-NXX-XXXX",
+    "us +1 bare": "+1AAANXXXXXX",
+    "us bare": "AAANXXXXXX",
+    "us extension": "(AAA) NXX-XXXX ext. XXX",
+    "us x": "AAA-NXX-XXXXxXXX",
+    "gb mobile": "079 XXXX XXXX",
+    "gb mobile spaced": "07900 XXXXXX",
+    "gb +44": "+44 7900 XXXXXX",
+    "gb london": "020 7NXX XXXX",
+    "gb +44 (0)": "+44 (0)20 7NXX XXXX",
+    "gb 0044": "0044 7900 XXXXXX",
+    "gb brackets": "(020) 7NXX XXXX",
+    "de mobile": "0151 NXXXXXXX",
+    "de slash": "0151/NXXXXXXX",
+    "de +49": "+49 151 NXXXXXXX",
+    "de berlin": "030 NXXXXXXX",
+    "de +49 (0)": "+49 (0)151 NXXXXXXX",
+    "fr pairs": "06 NX XX XX XX",
+    "fr dots": "06.NX.XX.XX.XX",
+    "fr +33": "+33 6 NX XX XX XX",
+    "in mobile": "982XX XXXXX",
+    "in +91": "+91 982XX XXXXX",
+    "in +91 dash": "+91-982XXXXXXX",
+    "au mobile": "0412 NXX XXX",
+    "au +61": "+61 412 NXX XXX",
+    "br brackets": "(11) 9NXXX-XXXX",
+    "br +55": "+55 11 9NXXX-XXXX",
+    "es groups": "6NN XX XX XX",
+    "es +34": "+34 6NN XXX XXX",
+    "it mobile": "333 NXX XXXX",
+    "it +39": "+39 333 NXX XXXX",
+    "jp +81": "+81 90-NXXX-XXXX",
+    "cn +86": "+86 138 NXXX XXXX",
+    "nl +31": "+31 6 NNXXXXXX",
+    "pl +48": "+48 60N XXX XXX",
+    "mx +52": "+52 55 NNXX XXXX",
+}
 _AREAS = ("202", "212", "312", "415", "608", "713", "305", "206", "617", "404")
 
 
@@ -116,8 +152,6 @@ _CARDS = {"visa": ("4", 16), "mastercard": ("53", 16), "mastercard 2": ("2345", 
 
 
 def _card(chance: random.Random) -> Item:
-    from stdnum import luhn
-
     brand = chance.choices(list(_CARDS), weights=[6, 4, 1, 3, 2, 1, 1, 1])[0]
     start, length = _CARDS[brand]
     body = start + _some(chance, _DIGITS, length - len(start) - 1)
@@ -143,8 +177,6 @@ def _account(chance: random.Random) -> Item:
         text = _some(chance, _DIGITS, 9 if form == "routing number" else chance.randrange(8, 13))
         lead = f"my {form} is " if chance.random() < 0.5 else f"{form}: "
         return Item("account", form, text, text, form.replace(" ", "_"), lead)
-    from stdnum.iban import calc_check_digits
-
     country = chance.choice(list(_IBANS))
     letters, digits = _IBANS[country]
     body = _some(chance, string.ascii_uppercase, letters) + _some(chance, _DIGITS, digits)
@@ -216,17 +248,13 @@ def _key(chance: random.Random) -> Item:
 
 def _ip(chance: random.Random) -> Item:
     if chance.random() < 0.7:
-        text = ".".join(str(chance.randrange(11, 255)) for _ in range(4))
+        text = ".".join(str(chance.randrange(11, 127)) for _ in range(4))
         return Item("ip", "v4", text, text, "address")
     text = "2001:db8:" + ":".join(_some(chance, _HEX, 4) for _ in range(6))
     return Item("ip", "v6", text, text, "address")
 
 
 def _id(chance: random.Random) -> Item:
-    from stdnum import verhoeff
-    from stdnum.es.dni import calc_check_digit as dni_letter
-    from stdnum.it.codicefiscale import calc_check_digit as fiscal_letter
-
     body = _shape(chance, "NXXXXXXXX")
     cpf = body
     for weight in (10, 11):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from prentice.privacy.digits import Run
 from prentice.privacy.found import Found, Text
@@ -12,7 +13,7 @@ _BRANDS = re.compile(
     r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}(?:\d{2})?"
     r"|35\d{14}|6(?:011|4[4-9]\d|5\d\d)\d{12}(?:\d{3})?|62\d{14,17}|(?:50|5[6-8]|6[0-9])\d{10,17}"
 )
-"""How numbers of Visa, Mastercard, American Express, Diners, JCB, Discover, UnionPay and Maestro begin, and their lengths."""
+"""How numbers of Visa, Mastercard, American Express, Diners, JCB, Discover, UnionPay and Maestro begin."""
 _LINK = r"(?:[\s:#\"'=(\-]|(?<=no)\.|(?<=nr)\.|(?<=num)\.|(?<=acct)\.)*"
 TAIL = rf"{_LINK}(?:(?:number|num|no|nr|code)\b{_LINK})?(?:(?:is|was|of|for|to|s)\b{_LINK})*$"
 """What may stand between the name of a number and the number."""
@@ -34,7 +35,12 @@ def is_card(run: Run) -> bool:
 
 def is_account(run: Run) -> bool:
     """Whether the words before it call it an account, a routing number or a sort code."""
-    return len(run.digits) <= 18 and _ACCOUNT.search(run.before) is not None
+    return len(run.digits) <= 18 and _names_an_account(run.before)
+
+
+@lru_cache(256)
+def _names_an_account(before: str) -> bool:
+    return _ACCOUNT.search(before) is not None
 
 
 def ibans(text: Text) -> Iterator[Found]:

@@ -16,7 +16,7 @@ class PrivacyConfig(StageConfig):
     """Personal data and secrets in what is stored."""
 
     mode: Literal["off", "report", "redact"] = "off"
-    """off: store everything as it is; report: store it as it is and count what was found; redact: store placeholders."""
+    """off: store all as it is; report: store it as it is and count what was found; redact: store placeholders."""
     kinds: tuple[Kind, ...] = Field(KINDS, min_length=1)
     """What is looked for: e-mail addresses, phone numbers, payment cards, bank accounts, keys and passwords,
     IP addresses, national ids."""

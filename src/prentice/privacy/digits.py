@@ -1,4 +1,4 @@
-"""Stretches of digits and the runs in them: a card and its expiry date stand side by side, and so do a date and a phone."""
+"""Stretches of digits and the runs in them: a card stands beside its expiry date, a phone number beside a date."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ _GROUP = re.compile(r"\d+", re.ASCII)
 _OPENING = re.compile(r"(?:\( ?\+? ?|\+ ?\(?)$")
 _GLUE = re.compile(r"(?<=\d)[-.\u2013](?=\d)", re.ASCII)
 _EXTENSION = re.compile(r" ?(?:x|ext\.?|extension) ?\d{1,6}(?!\w)", re.IGNORECASE)
+_MOST_GROUPS = 14
+"""More in a row are a table."""
+_MOST_IN_RUN = 8
 SHORTEST, LONGEST = 6, 19
 """Digits that a number of any kind has."""
 
@@ -33,8 +36,10 @@ class Run:
     groups: tuple[str, ...]
     before: str
     """The words before it, in lower case."""
+    alone: bool
+    """Whether no other digits stand beside it."""
     whole: bool
-    """Whether nothing else stands in its text."""
+    """Whether nothing else at all stands in its text."""
 
     @property
     def digits(self) -> str:
@@ -50,7 +55,8 @@ def numbers(text: Text, judge: Judge) -> Iterator[Found]:
     """Every run of digits that the judge knows; of two that overlap the one with more groups."""
     for start, end in _stretches(text.text):
         groups = list(_GROUP.finditer(text.text, start, end))
-        yield from _judged(text, groups, start, judge)
+        if len(groups) <= _MOST_GROUPS:
+            yield from _judged(text, groups, start, judge)
 
 
 def _stretches(text: str) -> Iterator[tuple[int, int]]:
@@ -64,9 +70,9 @@ def _stretches(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _judged(text: Text, groups: Sequence[re.Match[str]], first: int, judge: Judge) -> Iterator[Found]:
-    for size in range(len(groups), 0, -1):
+    for size in range(min(len(groups), _MOST_IN_RUN), 0, -1):
         for at in range(len(groups) - size + 1):
-            found = _judge(text, groups[at : at + size], first, judge)
+            found = _judge(text, groups[at : at + size], first, judge, size == len(groups))
             if found is not None:
                 yield from _judged(text, groups[:at], first, judge)
                 yield found
@@ -74,7 +80,7 @@ def _judged(text: Text, groups: Sequence[re.Match[str]], first: int, judge: Judg
                 return
 
 
-def _judge(text: Text, groups: Sequence[re.Match[str]], first: int, judge: Judge) -> Found | None:
+def _judge(text: Text, groups: Sequence[re.Match[str]], first: int, judge: Judge, alone: bool) -> Found | None:
     if not SHORTEST <= sum(len(group[0]) for group in groups) <= LONGEST:
         return None
     said, start, end = text.text, groups[0].start(), groups[-1].end()
@@ -84,7 +90,7 @@ def _judge(text: Text, groups: Sequence[re.Match[str]], first: int, judge: Judge
     if opening and ("(" not in opening[0] or ")" in said[start:end]):
         start = opening.start()
     whole = not text.key and len(said.strip()) == end - start
-    kind = judge(Run(said[start:end], tuple(group[0] for group in groups), text.before(start), whole))
+    kind = judge(Run(said[start:end], tuple(group[0] for group in groups), text.before(start), alone, whole))
     if kind == "phone" and (extension := _EXTENSION.match(said, end)):
         end = extension.end()
     return None if kind is None else Found(kind, start, end)

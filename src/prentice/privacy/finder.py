@@ -22,15 +22,21 @@ _REMEMBERED = 20_000
 """Texts whose finds are kept; system prompts and histories come again in every call."""
 _WORTH_KEEPING = 200
 """Characters from which on looking a text up is quicker than reading it again."""
+_DIGIT = re.compile(r"\d")
 _DIGITS = re.compile(r"\d(?:[^\w\n]{0,4}\d){5}")
-_WORD = re.compile("pass|pwd|secret|token|bearer|key|://", re.IGNORECASE)
-_LONG = re.compile(r"[\w\-]{10}", re.ASCII)
-
+_CODE = re.compile(r"[A-Z0-9]{8}|\w{6}\d\d\w\d\d", re.ASCII)
+_LONG = re.compile(r"[\w\-]{16}", re.ASCII)
+_SECRETS = ("pass", "pwd", "secret", "token", "bearer", "key", "://")
 _PLAIN = re.compile(
     r"(?:[A-Za-z_]{1,15}(?:[ .']|\Z))*\Z|-?\d{1,5}(?:\.\d{1,2})?\Z|\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d)?Z?)?\Z",
     re.ASCII,
 )
 """Short words or one short number, as most values of structured data are, and dates: nothing can be in them."""
+
+
+def harmless(text: str, key: str) -> bool:
+    """Whether a quick look shows that nothing can be in a value that stands under a key."""
+    return _PLAIN.match(text) is not None and not (key and keys.PASSWORD_KEY.search(key))
 
 
 @lru_cache(8)
@@ -60,7 +66,7 @@ class Finder:
 
     def find(self, text: Text) -> tuple[Found, ...]:
         """What is in a text, from its beginning to its end; no two overlap, and no placeholder is touched."""
-        if _PLAIN.match(text.text):
+        if harmless(text.text, text.key):
             return ()
         if len(text.text) < _WORTH_KEEPING:
             return self._find(text)
@@ -73,33 +79,42 @@ class Finder:
         return found
 
     def _find(self, text: Text) -> tuple[Found, ...]:
-        taken = [Found("key", *match.span()) for match in PLACEHOLDER.finditer(text.text)] if "[" in text.text else []
+        taken = bytearray(len(text.text))  # 1 where something was found
+        for match in PLACEHOLDER.finditer(text.text):
+            taken[match.start() : match.end()] = b"\1" * len(match[0])
         kept: list[Found] = []
         for found in self._candidates(text):
-            value = (found.kind, normal(found.kind, text.text[found.start : found.end]))
-            if found.kind in self._kinds and not any(found.overlaps(other) for other in taken):
-                taken.append(found)  # what is allowed hides what lies in it
-                if value not in self._allowed:
-                    kept.append(found)
+            size = found.end - found.start
+            if found.kind not in self._kinds or size <= 0 or taken.find(1, found.start, found.end) >= 0:
+                continue
+            taken[found.start : found.end] = b"\1" * size  # what is allowed hides what lies in it
+            if (found.kind, normal(found.kind, text.text[found.start : found.end])) not in self._allowed:
+                kept.append(found)
         return tuple(sorted(kept, key=lambda found: found.start))
 
     def _candidates(self, text: Text) -> Iterator[Found]:
         """Finds of every kind, overlapping, the surest first; a quick look says which detectors need not run."""
         said = text.text
-        digits = _DIGITS.search(said) is not None
-        if "key" in self._kinds and (text.key or _WORD.search(said) or _LONG.search(said)):
+        if "key" in self._kinds and (text.key or _LONG.search(said) or _names_a_secret(said)):
             yield from keys.keys(text)
-        if "@" in said or "at" in said:
+        if "@" in said or "(" in said or "[" in said:
             yield from emails(text)
+        if not _DIGIT.search(said):
+            return
         if said.count(".") > 2 or said.count(":") > 1:
             yield from ips(text)
-        if digits or _LONG.search(said):
+        if _DIGITS.search(said) or _CODE.search(said):
             yield from ibans(text)
             yield from numbers(text, self._judge)
             yield from ids(text)
 
     def _judge(self, run: Run) -> Kind | None:
         return next((kind for kind, judge in self._judges if kind in self._kinds and judge(run)), None)
+
+
+def _names_a_secret(text: str) -> bool:
+    lower = text.lower()
+    return any(word in lower for word in _SECRETS)
 
 
 def _name(text: Text) -> bytes:

@@ -23,10 +23,6 @@ class Found:
     start: int
     end: int
 
-    def overlaps(self, other: Found) -> bool:
-        """Whether both share a character."""
-        return self.start < other.end and other.start < self.end
-
 
 @dataclass(frozen=True, slots=True)
 class Text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib import import_module
 
 from prentice.privacy.accounts import TAIL
@@ -34,9 +35,9 @@ _NINO = re.compile(
     r"(?<!\w)(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D](?!\w)", re.ASCII
 )
 _NAMED = re.compile(
-    r"\b(?:ssn|social (?:security|insurance)|national (?:id|identity|insurance)|nino|nhs|tax(?:payer)? (?:id|identification)"
-    r"|tin|itin|passport|driv(?:er'?s?|ing) licen[cs]e|identity card|id card|pesel|cpf|aadhaar|dni|nie|nif|bsn|curp"
-    r"|personnummer|steuer-?id|sozialversicherung\w*|codice fiscale|medicare|tfn)\b" + TAIL
+    r"\b(?:ssn|social (?:security|insurance)|national (?:id|identity|insurance)|nino|nhs|identity card"
+    r"|id card|tax(?:payer)? (?:id|identification)|tin|itin|passport|driv(?:er'?s?|ing) licen[cs]e|pesel|cpf|aadhaar|dni"
+    r"|nie|nif|bsn|curp|personnummer|steuer-?id|sozialversicherung\w*|codice fiscale|medicare|tfn)\b" + TAIL
 )
 _TOKEN = re.compile(r"(?<![\w-])(?=[A-Z-]*\d)[A-Z0-9](?:-?[A-Z0-9]){4,17}(?![\w-])", re.ASCII)
 
@@ -45,7 +46,12 @@ def is_id(run: Run) -> bool:
     """Whether its form and checksum make it an id, or the words before it name one."""
     if any(form.fullmatch(run.text) and _proved(module, run.text) for module, form in _DIGITS.items()):
         return True
-    return _NAMED.search(run.before) is not None
+    return _names_an_id(run.before)
+
+
+@lru_cache(256)
+def _names_an_id(before: str) -> bool:
+    return _NAMED.search(before) is not None
 
 
 def ids(text: Text) -> Iterator[Found]:
@@ -56,7 +62,7 @@ def ids(text: Text) -> Iterator[Found]:
                 yield Found("id", *match.span())
     yield from (Found("id", *match.span()) for match in _NINO.finditer(text.text))
     for match in _TOKEN.finditer(text.text):
-        if _NAMED.search(text.before(match.start())):
+        if _names_an_id(text.before(match.start())):
             yield Found("id", *match.span())
 
 

@@ -24,11 +24,12 @@ _NAMED = re.compile(
     r"(?=(?P<value>[^\s\"'`\\,;<>{}()\[\]]{6,512}))",
     re.IGNORECASE,
 )
-_KEY_NAME = re.compile(
-    r"(?:pass(?:word|wd|code|phrase)?|pwd|secret|token|api_?key|(?:access|private|secret|auth)_?key)s?$", re.I
-)
+PASSWORD_KEY = re.compile(r"pass(?:word|wd|code|phrase)?$|pwd$", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"(?:secret|token|(?:api|access|private|secret|auth)[_-]?key)$", re.IGNORECASE)
+"""Names of values in structured data."""
 _PREFIXED = re.compile(
-    r"(?<![\w-])(?:(?:sk|rk|pat|key|token|secret)[-_][\w-]{20,200}|[A-Za-z]{2,12}[-_](?:[A-Za-z0-9]{1,8}[-_]){0,2}[A-Za-z0-9]{20,200}"
+    r"(?<![\w-])(?:(?:sk|rk|pat|key|token|secret)[-_][\w-]{20,200}"
+    r"|[A-Za-z]{2,12}[-_](?:[A-Za-z0-9]{1,8}[-_]){0,2}[A-Za-z0-9]{20,200}"
     r"|(?:AKIA|ASIA)[A-Z2-7]{16}|\d{8,12}:AA[\w-]{33})(?![\w-])",
     re.ASCII,
 )
@@ -38,9 +39,12 @@ _IDS = frozenset(
 )
 """Prefixes that providers give to the ids of calls and answers, which are no secrets."""
 _FULL_STOP = re.compile(r"[.,;:!?)\]}>]+(?=\s|$)")
+_LINE_END = r"(?:\s|\\[nr])*"
 _BLOCK = re.compile(
-    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]{16,20000}?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
+    rf"-----BEGIN [A-Z0-9 ]{{0,40}}PRIVATE KEY(?: BLOCK)?-----(?:{_LINE_END}[A-Za-z0-9+/]{{16,}}={{0,2}})*"
+    rf"(?:{_LINE_END}[A-Za-z0-9+/=]{{0,80}}{_LINE_END}-----END [A-Z0-9 ]{{0,40}}PRIVATE KEY(?: BLOCK)?-----)?"
 )
+"""A private key, also one whose end was cut off."""
 
 
 def keys(text: Text) -> Iterator[Found]:
@@ -48,14 +52,24 @@ def keys(text: Text) -> Iterator[Found]:
     said = text.text
     yield from (Found("key", *match.span(1)) for match in _IN_URL.finditer(said))
     for match in _NAMED.finditer(said):
-        if _secret(match["value"].rstrip(".!?:"), password=match["password"] is not None):
-            yield Found("key", match.start("value"), match.start("value") + len(match["value"].rstrip(".!?:")))
-    if text.key and _KEY_NAME.search(text.key) and len(said) >= 6 and _secret(said, password=True):
+        start, value = match.start("value"), match["value"].rstrip(".!?:")
+        if _secret(value, password=match["password"] is not None):
+            yield Found("key", start, start + len(value))
+    if text.key and _is_secret_value(text):
         yield Found("key", 0, len(said))
     if _LONG.search(said):
         yield from (Found("key", *match.span()) for match in _BLOCK.finditer(said))
         yield from (Found("key", *match.span()) for match in _PREFIXED.finditer(said) if _random(match[0]))
         yield from _known_forms(said)
+
+
+def _is_secret_value(text: Text) -> bool:
+    """Whether the key that a value stands under calls it a secret."""
+    if " " in text.text or not 4 <= len(text.text) <= 4096:
+        return False
+    return PASSWORD_KEY.search(text.key) is not None or (
+        _SECRET_KEY.search(text.key) is not None and _secret(text.text, password=False)
+    )
 
 
 def _known_forms(text: str) -> Iterator[Found]:
@@ -79,10 +93,9 @@ def scanner() -> Scanner:
 
 def _secret(text: str, *, password: bool) -> bool:
     """Whether a text that was called a secret is none of the words that follow such a name in plain speech."""
-    kinds = sum(map(bool, (re.search("[a-z]", text), re.search("[A-Z]", text), re.search("[0-9]", text))))
     if password:
-        return bool(re.search(r"[0-9]", text) or re.search(r"\w[^\w\s'’.-]|[a-z][A-Z]", text))
-    return len(text) >= 16 and kinds >= 2 and re.search("[0-9]", text) is not None  # letters alone are a word
+        return re.search(r"[0-9]|\w[^\w\s'’.-]|[a-z][A-Z]", text) is not None
+    return len(text) >= 16 and re.search("[0-9]", text) is not None and re.search("[A-Za-z]", text) is not None
 
 
 def _random(text: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from prentice.privacy.digits import Run
@@ -25,7 +26,7 @@ _AMERICAN = re.compile(r"(?:\+?1[-. /]{1,2}|1)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. /
 _BARE_AMERICAN = re.compile(r"1?[2-9]\d\d[2-9]\d{6}")
 _SPACED_DASH = re.compile(r"\s[-/]\s")
 _SENTENCE_END = re.compile(r"[.!?]\s")
-_NEAR_BARE, _NEAR_GROUPED = 40, 12
+_FAR, _NEAR_BARE, _NEAR_GROUPED = 100, 40, 12
 """Characters within which another name, such as order, says that a number is no phone number."""
 _FEWEST, _MOST = 7, 15
 _FEWEST_UNNAMED = 9
@@ -62,35 +63,43 @@ class Phones:
             return False
         if len(run.groups) == 1:
             american = self._american and _BARE_AMERICAN.fullmatch(run.digits)
-            return bool(run.whole or trunk or american) and len(run.digits) >= 10 and any(self._valid(run))
-        return any(
-            trunk or run.text.startswith("(") or _grouping(number) == _without_trunk(run.groups)
-            for number in self._valid(run)
-        )
+            named = run.whole or trunk or american
+            return bool(named) and len(run.digits) >= 10 and bool(_valid(run.digits, self._regions))
+        opened = trunk or run.text.startswith("(")
+        if not (opened or run.alone):
+            return False
+        known = _valid(run.digits, self._regions)
+        return bool(known) if opened else any(_grouping(number) == run.groups for number in known)
 
-    def _valid(self, run: Run) -> Iterator[PhoneNumber]:
-        from phonenumbers import NumberParseException, is_valid_number_for_region, parse
 
-        for region in self._regions:
-            try:
-                number = parse(run.digits, region)
-            except NumberParseException:
-                continue
+@lru_cache(4096)
+def _valid(digits: str, regions: tuple[str, ...]) -> tuple[PhoneNumber, ...]:
+    """The numbers that the digits are in these countries."""
+    from phonenumbers import NumberParseException, is_valid_number_for_region, parse
+
+    known = []
+    for region in regions:
+        with suppress(NumberParseException):
+            number = parse(digits, region)
             if is_valid_number_for_region(number, region):
-                yield number
+                known.append(number)
+    return tuple(known)
 
 
 def _label(run: Run) -> bool | None:
     """Whether the words before it call it a phone number, or something else; None: they say nothing."""
-    labels = list(_LABEL.finditer(run.before))
-    if not labels:
-        return None
-    last = labels[-1]
-    between = run.before[last.end() :]
-    if last["phone"]:
+    phone, between = _last_name(run.before)
+    if phone:
         return True
     near = _NEAR_GROUPED if len(run.groups) > 1 else _NEAR_BARE
     return False if len(between) <= near and not _SENTENCE_END.search(between) else None
+
+
+@lru_cache(256)
+def _last_name(before: str) -> tuple[bool, str]:
+    """Whether the last name of a number among some words is one of a phone, and what stands behind it."""
+    names = list(_LABEL.finditer(before))
+    return (names[-1]["phone"] is not None, before[names[-1].end() :]) if names else (False, before + " " * _FAR)
 
 
 def _written_evenly(run: Run) -> bool:
@@ -112,12 +121,8 @@ def _international(text: str) -> bool:
 
 
 def _grouping(number: PhoneNumber) -> tuple[str, ...]:
-    """The groups in which its own country writes it."""
+    """The groups in which its own country writes it, without the leading 0 that is dialled before it."""
     from phonenumbers import PhoneNumberFormat, format_number
 
-    return _without_trunk(tuple(re.findall(r"\d+", format_number(number, PhoneNumberFormat.NATIONAL))))
-
-
-def _without_trunk(groups: tuple[str, ...]) -> tuple[str, ...]:
-    first = groups[0].lstrip("0")
-    return (first, *groups[1:]) if first else groups[1:]
+    first, *others = re.findall(r"\d+", format_number(number, PhoneNumberFormat.NATIONAL))
+    return tuple(filter(None, (first.lstrip("0"), *others)))

@@ -35,10 +35,13 @@ class Redactor:
     def __init__(self, config: PrivacyConfig) -> None:
         self.config = config
         self.found: Counter[Kind] = Counter()
-        """Distinct values found, by kind, summed over episodes, calls and feedback."""
+        """Distinct values found in this process, by kind, summed over episodes, calls and feedback."""
         self._open: OrderedDict[str, Names] = OrderedDict()
         if config.mode != "off":
             finder(config)
+
+    def __reduce__(self) -> tuple[type[Redactor], tuple[PrivacyConfig]]:
+        return Redactor, (self.config,)  # what was found is counted where it is found
 
     def find(self, text: str) -> list[Found]:
         """What is in a text, whatever the mode, from its beginning to its end."""

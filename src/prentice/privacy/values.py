@@ -8,13 +8,13 @@ from typing import cast
 
 from pydantic import JsonValue
 
-from prentice.privacy.finder import Finder
+from prentice.privacy.finder import Finder, harmless
 from prentice.privacy.found import Text
 from prentice.privacy.names import Names
 
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?', re.DOTALL)
-_SHORTEST_NUMBER = 7
-"""Digits of the shortest number that can be a phone or an account; it is looked at like a text."""
+_SMALLEST, _LARGEST = 10**6, 10**19
+"""Whole numbers that can be a phone, a card or an account; they are looked at like a text."""
 
 
 class Redaction:
@@ -47,9 +47,9 @@ class Redaction:
         return value if isinstance(value, bool) or value is None else self._number(value, key)
 
     def _number(self, value: float, key: str) -> JsonValue:
-        text = str(value)
-        if isinstance(value, float) or len(text) < _SHORTEST_NUMBER:
+        if isinstance(value, float) or not _SMALLEST <= abs(value) < _LARGEST:
             return value
+        text = str(value)
         redacted = self._plain(text, key or "number")
         return value if redacted == text else redacted
 
@@ -66,19 +66,25 @@ class Redaction:
         """Valid JSON token by token, so that its spacing stays and an escape is never cut in two."""
         parts, last = list[str](), 0
         for token in _TOKEN.finditer(text):
-            if token[2]:
-                key = cast(str, json.loads(f'"{token[1]}"', strict=False))
-                continue
-            if (changed := self._token(token, key)) is not None:
+            written, colon = token.groups()
+            if colon:
+                key = _read(written)
+            elif (changed := self._token(token[0], written, key)) is not None:
                 parts += [text[last : token.start()], _dump(changed)]
                 last = token.end()
         return "".join([*parts, text[last:]])
 
-    def _token(self, token: re.Match[str], key: str) -> JsonValue:
-        """A redacted token of JSON; None: it stays as it is."""
-        old: JsonValue = json.loads(token[0], strict=False)
+    def _token(self, token: str, written: str | None, key: str) -> JsonValue:
+        """What takes the place of a token of JSON; None: it stays.
+
+        Args:
+            written: what stands between its quotes, if it is a string.
+        """
+        if harmless(token if written is None else written, key):
+            return None
+        old: JsonValue = json.loads(token) if written is None else _read(written)
         new = self.value(old, key)
-        return None if new is old or new == old else new
+        return None if new == old else new
 
     def _plain(self, text: str, key: str) -> str:
         parts, last = list[str](), 0
@@ -86,6 +92,10 @@ class Redaction:
             parts += [text[last : found.start], self._names.placeholder(found.kind, text[found.start : found.end])]
             last = found.end
         return "".join([*parts, text[last:]]) if parts else text
+
+
+def _read(written: str) -> str:
+    return cast(str, json.loads(f'"{written}"')) if "\\" in written else written
 
 
 def _dump(value: JsonValue) -> str:
