@@ -87,3 +87,11 @@ def test_the_length_of_a_reply_is_its_text_without_hidden_reasoning() -> None:
     function = only(*many(200, "label {0}", usage=counted(10, 5_000)))
     assert function.outputs.tokens_p95 == 2
     assert function.answer == "good first candidate"
+
+
+@pytest.mark.parametrize(("differing", "answer"), [(4, "good first candidate"), (5, "possible")])
+def test_labels_that_change_for_the_same_input_are_only_possible(differing: int, answer: str) -> None:
+    again = [single(f"input {n}", "no" if n < differing else "yes") for n in range(20)]
+    function = only(*(single(f"input {n}", "yes") for n in range(200)), *again)
+    assert (function.prompts.asked_again, function.prompts.answered_alike) == (20, 20 - differing)
+    assert function.answer == answer

@@ -238,8 +238,8 @@ class _Survey:
         if not span:
             return None, "no times in the logs: give --days or --calls-per-month for figures a month"
         days = span / timedelta(days=1)
-        said = "as you said" if config.days else "from the first to the last"
-        return days / DAYS_PER_MONTH, f"a month is {DAYS_PER_MONTH:.1f} days, the logs {days:,.1f}, {said}"
+        said = "as you said" if config.days else "first to last"
+        return days / DAYS_PER_MONTH, f"the logs cover {days:,.1f} days, {said}; a month has {DAYS_PER_MONTH:.1f}"
 
     def _priced(self, model: str, calls: int) -> Priced:
         price = self.prices.of(model)

@@ -14,6 +14,9 @@ FEW_CALLS = 20
 """Below it the replies do not show what kind they are of."""
 FEW_INPUTS = 100
 """Different inputs below which a student has too little to learn from."""
+FEW_REPEATS = 20
+"""Inputs that came again, below which they say nothing of how steady the replies are."""
+ALIKE = 0.8
 MOST_LABELS = 200
 REPLIES_A_LABEL = 5
 """Calls a distinct reply, at least, for replies to be labels."""
@@ -43,6 +46,9 @@ def judge(spent: Spent, prompts: Prompts, outputs: Outputs) -> Judgement:
         return found
     if prompts.distinct < FEW_INPUTS:
         return Judgement("possible", f"{found.reason}, but only {prompts.distinct} different inputs to learn from")
+    if prompts.asked_again >= FEW_REPEATS and prompts.answered_alike < ALIKE * prompts.asked_again:
+        mixed = f"the same input gets different replies, in {prompts.asked_again - prompts.answered_alike:,} cases"
+        return Judgement("possible", f"{found.reason}, but {mixed} of {prompts.asked_again:,}")
     if prompts.input_p95 > STUDENT_CONTEXT:
         long = f"prompts of {prompts.input_p95:,} tokens (p95) need shortening for a small model"
         return Judgement("possible", f"{found.reason}, but {long}")

@@ -195,7 +195,12 @@ def _hours(end: Outlook) -> float:
 
 def _cheaper(found: BreakEven) -> str:
     ends = [end.times_cheaper for end in (found.careful, found.hopeful) if end.times_cheaper is not None]
-    return f"a call {'–'.join(dict.fromkeys(map(_about, ends)))} times cheaper" if ends else "a call costs nothing"
+    if not ends:
+        return "a call costs nothing"
+    if max(ends) < 1:
+        return "a call is dearer than now"
+    lowest = _about(ends[0]) if ends[0] >= 1 else "dearer to"
+    return f"a call {'–'.join(dict.fromkeys((lowest, _about(ends[-1]))))} times cheaper".replace("to–", "to ")
 
 
 def _paid(hopeful: Outlook, careful: Outlook) -> str:
