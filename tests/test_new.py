@@ -9,10 +9,9 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from prentice.app.cli.main import app
 from prentice.errors import ConfigError, DataError
@@ -92,6 +91,13 @@ def test_the_questions_are_asked_with_what_seems_best_and_the_answers_are_taken(
     assert 10 <= counts["test"] <= 30
 
 
+def test_a_question_without_an_answer_is_the_users_to_fix(tmp_path: Path) -> None:
+    result = new(tmp_path / "mine", answers="")
+    assert result.exit_code == 2
+    assert "no answer to: Which file holds your examples?" in result.output
+    assert "--yes" in result.output
+
+
 def test_a_dry_run_prints_the_files_and_writes_nothing(tmp_path: Path) -> None:
     file = table(tmp_path, notes(30))
     result = new(tmp_path / "mine", "--cases", file, "--yes", "--dry-run")
@@ -148,7 +154,7 @@ def test_a_spreadsheet_and_json_lines_give_the_same_project_as_csv(tmp_path: Pat
 def test_merged_cells_are_named(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     assert book.active is not None
-    for row in [("note", "total"), ("a", 1), ("b", 2)]:
+    for row in [["note", "total"], ["a", "1"], ["b", "2"]]:
         book.active.append(row)
     book.active.merge_cells("A2:A3")
     book.save(tmp_path / "notes.xlsx")

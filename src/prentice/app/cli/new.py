@@ -56,8 +56,15 @@ def new(  # noqa: PLR0913, PLR0917 - a flag for each question
 
 
 def _asked(question: str, default: str, reason: str) -> str:
+    from prentice.errors import PrenticeError
+
     shown = f"{question} [{reason}]" if reason else question
-    return str(typer.prompt(shown, default=default, show_default=bool(default))).strip()
+    try:
+        return str(typer.prompt(shown, default=default, show_default=bool(default))).strip()
+    except typer.Abort as error:
+        raise PrenticeError(
+            f"no answer to: {question}", "answer it, give its flag, or take what is best: --yes"
+        ) from error
 
 
 def _taken(question: str, default: str, reason: str) -> str:

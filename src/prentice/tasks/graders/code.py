@@ -150,9 +150,9 @@ class Command(Grader):
                 f"{self.config.command[0]} did not end within {self.config.timeout_s:g} s ([task.grade] timeout_s)"
             ) from error
         finally:
-            # what the program started ends with it
+            # what the program started ends with it, where the system knows groups of processes
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
             await process.wait()
         return process.returncode or 0, out, err
 
