@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +14,11 @@ from prentice.records.history import Said
 from prentice.records.summaries import Summary
 
 _SHOWN_METRICS = 4
+_PICTURES = (
+    {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
+    | {0x7F: 0x2421}
+    | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+)
 _COLOURS = {"system": "dim", "user": "cyan", "assistant": "green", "tool": "yellow"}
 
 
@@ -65,16 +70,27 @@ def print_episode(episode: Episode, console: Console) -> None:
         console.rule(f"turn {position}: {turn.request.function}", align="left", style="dim")
         new, _ = said.add(turn.request.messages, turn.reply.message)
         for message in new:
-            _print_message(message, console)
+            console.print(message_view(message))
         _print_turn_facts(turn.reply.latency_s, [m for m in episode.metrics if m.turn == position], console)
 
 
-def _print_message(message: Message, console: Console) -> None:
-    console.print(Text(message.role, style=f"bold {_COLOURS[message.role]}"))
+def message_view(message: Message, title: str = "") -> Group:
+    """One message of a chat: who speaks, what is said, which tools are called.
+
+    Args:
+        title: stands in place of the role.
+    """
+    parts: list[RenderableType] = [Text(title or message.role, style=f"bold {_COLOURS[message.role]}")]
     if message.content:
-        console.print(Padding(Text(message.content), (0, 0, 0, 2)))
+        parts.append(Padding(Text(harmless(message.content)), (0, 0, 0, 2)))
     for call in message.tool_calls:
-        console.print(Padding(Text(f"→ {call.name}({call.arguments})"), (0, 0, 0, 2)))
+        parts.append(Padding(Text(harmless(f"→ {call.name}({call.arguments})")), (0, 0, 0, 2)))
+    return Group(*parts)
+
+
+def harmless(text: str) -> str:
+    """The text with a picture for each control character: what a model wrote must not steer the terminal."""
+    return text.translate(_PICTURES)
 
 
 def _print_turn_facts(latency_s: float | None, metrics: Sequence[Metric], console: Console) -> None:

@@ -1,0 +1,201 @@
+"""`prentice label` in a real terminal: each key counts at once, nothing decided is lost, all can be taken back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from prentice.app.cli.main import app
+from prentice.records import Episode, Message, Reply, Request, Tool, ToolCall, Turn
+from prentice.records.filters import Filter
+from prentice.records.store import Store
+from records_examples import example
+from terminals import Terminal
+
+
+def user(text: str) -> Message:
+    return Message(role="user", content=text)
+
+
+def assistant(text: str) -> Message:
+    return Message(role="assistant", content=text)
+
+
+def asked(case: str, question: str, answer: str, choices: tuple[str, ...] = ()) -> Episode:
+    """An episode of one turn."""
+    request = Request(function="ask", messages=(user(question),), choices=choices)
+    return example(case, turns=(Turn(request=request, reply=Reply(message=assistant(answer), model="m")),), metrics=())
+
+
+def talk(case: str, turns: int = 3, words: int = 1) -> Episode:
+    """An episode of several turns, the second of which calls a tool."""
+    chat: list[Message] = []
+    made = []
+    for n in range(turns):
+        chat.append(user(f"question {n} " * words))
+        call = ToolCall(id="c", name="look", arguments='{"at": 1}')
+        reply = Message(role="assistant", tool_calls=(call,)) if n == 1 else assistant(f"reply {n} " * words)
+        request = Request(function="ask", messages=tuple(chat), tools=(Tool(name="look"),))
+        made.append(Turn(request=request, reply=Reply(message=reply, model="m")))
+        chat.append(reply)
+    return example(case, turns=tuple(made), metrics=())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Four episodes; the one stored last is shown first."""
+    with Store.open(tmp_path / "store.db") as opened:
+        opened.add([talk("talk"), *(asked(f"c{n}", f"Where is my card {n}?", f"answer {n}") for n in range(3))])
+    return tmp_path / "store.db"
+
+
+def read(store: Path, case: str) -> Episode:
+    with Store.open(store) as opened:
+        return next(e for e in opened.episodes() if e.case == case)
+
+
+def words(episode: Episode) -> list[tuple[str, object, int | None]]:
+    """What people said of it."""
+    return [(m.name, m.value, m.turn) for m in episode.metrics if m.source == "person"]
+
+
+def test_keys_judge_correct_and_comment_and_all_of_it_can_be_taken_back(store: Path, tmp_path: Path) -> None:
+    with Terminal("label", store, "--author", "ann", cwd=tmp_path) as terminal:
+        first = terminal.wait("q quit")
+        assert "0 of 4" in first
+        assert "Where is my card 2?" in first
+        assert "answer 2" in first
+        assert "about this answer" in first
+        assert "other turn" not in first  # one turn has no other
+        terminal.ask("c", "comment: ")
+        assert "“rather curt”" in terminal.type("rather curt", "your comment is kept")
+        assert "Where is my card 1?" in terminal.press("a", "1 of 4, 1 accepted")
+        assert terminal.ask("e", "better answer").endswith("answer 1")
+        terminal.type(" in full", "2 of 4, 1 accepted, 1 corrected")
+        assert "Where is my card 0?" in terminal.screen
+        assert "reply 2" in terminal.press("r", "3 of 4, 1 accepted, 1 rejected, 1 corrected")
+        assert "Where is my card 0?" in terminal.press("u", "taken back: a rejection")
+        terminal.press("s", "skipped")
+        terminal.press("x", "'x' does nothing here")
+        terminal.send("q")
+        code, said = terminal.end()
+        assert (code, said.splitlines()[:2]) == (
+            0,
+            ["2 of 4, 1 accepted, 1 corrected; by ann", "2 left; the same command goes on from here"],
+        )
+    assert words(read(store, "c2")) == [("comment", "rather curt", None), ("success", True, None)]
+    assert words(read(store, "c1")) == [("success", False, None)]
+    (shown,) = read(store, "c1").demonstrations
+    assert (shown.message, shown.author, shown.source) == (assistant("answer 1 in full"), "ann", "person")
+    assert words(read(store, "c0")) == []
+
+
+def test_a_kill_loses_nothing_decided_and_undo_reaches_into_the_session_before(store: Path, tmp_path: Path) -> None:
+    with Terminal("label", store, "--author", "ann", cwd=tmp_path) as terminal:
+        terminal.wait("0 of 4")
+        terminal.press("a", "1 of 4")
+        terminal.press("r", "2 of 4")
+        terminal.kill()
+    assert [words(read(store, case)) for case in ("c2", "c1")] == [
+        [("success", True, None)],
+        [("success", False, None)],
+    ]
+    with Terminal("label", store, "--author", "ann", cwd=tmp_path) as terminal:
+        assert "Where is my card 0?" in terminal.wait("2 of 4, 1 accepted, 1 rejected")
+        assert "Where is my card 1?" in terminal.press("u", "taken back: a rejection")
+        assert "Where is my card 2?" in terminal.press("u", "taken back: an acceptance")
+        assert "0 of 4" in terminal.press("u", "there is nothing to take back")
+        terminal.send("\x03")
+        assert terminal.end()[0] == 0
+    assert [words(read(store, case)) for case in ("c2", "c1")] == [[], []]
+
+
+def test_turns_are_judged_one_by_one_where_t_says_so(store: Path, tmp_path: Path) -> None:
+    options = ("--where", "id=" + talk("talk").id, "--author", "ann")
+    with Terminal("label", store, *options, cwd=tmp_path) as terminal:
+        assert "turn 2 (of 0 to 2)" in terminal.wait("about the whole episode")
+        terminal.press("t", "about this turn")
+        assert "turn 0 (of 0 to 2)" in terminal.press("p") + terminal.press("\x1b[D")
+        assert "turn 1 (of 0 to 2)" in terminal.press("a")
+        assert terminal.ask("e", "better answer").endswith('→ look({"at": 1})')
+        # an answer that calls a tool nobody knows can be gone on with, or dropped
+        terminal.type("\x15-> lok({})", "did you mean look?", clears=False)
+        terminal.ask("e", "better answer")
+        assert "turn 2 (of 0 to 2)" in terminal.type('\x15-> look({"at": 2})', "your answer is kept")
+        terminal.send("r")
+        assert "1 of 1, 1 corrected" in terminal.end()[1]
+    found = read(store, "talk")
+    assert words(found) == [("success", True, 0), ("success", False, 1), ("success", False, 2)]
+    (shown,) = found.demonstrations
+    assert (shown.turn, shown.message.tool_calls) == (1, (ToolCall(id="c", name="look", arguments='{"at": 2}'),))
+    with Terminal("label", store, *options, cwd=tmp_path) as terminal:
+        assert "ann has judged all of these" in terminal.end()[1]
+
+
+def test_a_long_chat_is_cut_to_the_terminal_and_v_shows_it_whole(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store.db") as opened:
+        opened.add([talk("long", turns=6, words=60)])
+    with Terminal("label", tmp_path / "store.db", "--author", "ann", cwd=tmp_path, size=(20, 60)) as terminal:
+        cut = terminal.wait("more lines above; v shows all")
+        assert len(cut.rstrip("\n").split("\n")) <= 20
+        assert max(map(len, cut.split("\n"))) <= 60
+        assert "more lines below" in cut
+        whole = terminal.press("v", "question 0")
+        assert "more lines" not in whole
+        assert whole.count("reply 5") == 60
+
+
+def test_an_editor_of_ones_own_gets_the_answer_and_gives_it_back(store: Path, tmp_path: Path) -> None:
+    editor = tmp_path / "editor.py"
+    editor.write_text(
+        "import sys, pathlib\n"
+        "file = pathlib.Path(sys.argv[1])\n"
+        "file.write_text(file.read_text().replace('answer', 'Better\\n\\n') + '\\n', encoding='utf-8')\n",
+        encoding="utf-8",
+    )
+    import sys
+
+    more = {"EDITOR": f"{sys.executable} {editor}"}
+    with Terminal("label", store, "--author", "ann", "--limit", "1", cwd=tmp_path, more=more) as terminal:
+        terminal.wait("answer 2")
+        terminal.send("e")
+        assert "1 of 1, 1 corrected" in terminal.end()[1]
+    assert read(store, "c2").demonstrations[0].message == assistant("Better\n\n 2")
+
+
+def test_without_a_terminal_one_line_says_what_to_do_instead(store: Path) -> None:
+    ended = CliRunner().invoke(app, ["label", str(store)])
+    assert ended.exit_code == 2
+    assert "label takes keys, and this is no terminal" in ended.stderr
+    assert "--out sheet.xlsx" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["none.db"], "no such store"),
+        (["store.db", "--where", "nonsense"], "is no comparison"),
+        (["store.db", "--author", " "], "nobody is named as the author"),
+        (["store.db", "--author", "a\x00b"], "U+0000"),
+    ],
+)
+def test_what_cannot_be_done_is_named(
+    store: Path, arguments: list[str], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(app, ["label", *arguments])
+    assert ended.exit_code == 2
+    assert problem in ended.stderr
+
+
+def test_two_people_with_one_seed_are_shown_the_same_episodes(store: Path) -> None:
+    from prentice.records.labelling.order import in_order
+
+    with Store.open(store) as opened:
+        everything = in_order(opened, Filter(), "random", seed=1)
+        assert sorted(everything) == sorted(opened.ids())
+        opened.add([asked(f"new {n}", "q", "a") for n in range(5)])
+        later = in_order(opened, Filter(), "random", seed=1)
+        assert [id_ for id_ in later if id_ in everything] == everything
