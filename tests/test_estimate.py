@@ -40,13 +40,13 @@ def test_dollars_are_tokens_at_the_price_and_cached_tokens_at_theirs() -> None:
 
 def test_dollars_that_the_log_names_count_before_any_price() -> None:
     spent = only(single("a", usage=counted(1_000, 100), cost_usd=0.5), single("a", usage=counted(1_000, 100))).spent
-    assert (spent.usd, spent.logged) == (pytest.approx(0.5035), 1)
+    assert (spent.usd, spent.logged) == pytest.approx((0.5035, 1))
 
 
 def test_a_call_without_a_price_is_counted_and_never_costs_nothing() -> None:
     found = reckon(single("a", model="unheard-of"), single("a", usage=counted(1_000, 100)))
     spent = found.functions[0].spent
-    assert (spent.unpriced, spent.usd_per_call) == (1, pytest.approx(0.0035))
+    assert (spent.unpriced, spent.usd_per_call) == pytest.approx((1, 0.0035))
     assert [model.price is None for model in found.models] == [False, True]
 
 
@@ -86,7 +86,7 @@ def test_a_price_that_is_none_is_refused_with_the_form_it_has(text: str) -> None
 
 def test_repeats_are_calls_that_ask_what_was_asked_before() -> None:
     prompts = only(single("a", "1"), single("a", "1"), single("b", "1"), single("b", "2"), single("c", "3")).prompts
-    assert (prompts.distinct, prompts.repeats) == (3, pytest.approx(2 / 5))
+    assert (prompts.distinct, prompts.repeats) == pytest.approx((3, 2 / 5))
     assert (prompts.asked_again, prompts.answered_alike) == (2, 1)
 
 
@@ -127,7 +127,7 @@ def test_system_prompts_that_differ_below_their_first_lines_are_versions_of_one_
     head = "Route the message.\nBe brief.\nToday is 2026-01-{}.\n"
     days = [single("a", system=head.format(f"{n:02}") + "Old." * 10) for n in range(3)]
     prompts = only(*days, days[0]).prompts
-    assert (prompts.versions, prompts.main_version) == (3, pytest.approx(0.5))
+    assert (prompts.versions, prompts.main_version) == pytest.approx((3, 0.5))
 
 
 def test_calls_without_a_name_are_told_apart_by_system_prompt_tools_and_form() -> None:
@@ -153,7 +153,7 @@ def test_calls_without_a_name_are_told_apart_by_system_prompt_tools_and_form() -
 
 def test_a_month_is_reckoned_from_the_times_of_the_log() -> None:
     function = only(single("a", day=0, usage=counted(1_000, 100)), single("b", day=30.4375, usage=counted(1_000, 100)))
-    assert (function.calls_per_month, function.usd_per_month) == (pytest.approx(2), pytest.approx(0.007))
+    assert (function.calls_per_month, function.usd_per_month) == pytest.approx((2, 0.007))
 
 
 def test_a_month_is_reckoned_from_what_the_user_says_where_he_says_it() -> None:
@@ -243,11 +243,11 @@ def test_the_range_is_what_its_assumptions_give() -> None:
     # 100 rows x 110 tokens at 110 a second = 100 s of two cores at 0.036 dollars an hour = 0.002 dollars
     assert careful.training_hours == hopeful.training_hours == pytest.approx(100 / 3_600)
     # 200 calls of the large model, and 100 less the 40 that the log knows the outcome of
-    assert (careful.teacher_usd, hopeful.teacher_usd) == (pytest.approx(0.2), pytest.approx(0.06))
+    assert (careful.teacher_usd, hopeful.teacher_usd) == pytest.approx((0.2, 0.06))
     # 100 x 0.01 + 10 x 0.1 = 2 CPU-seconds a call at 1e-5 dollars, half of the time paid for idle in the careful case
-    assert (careful.student_usd, hopeful.student_usd) == (pytest.approx(0.04), pytest.approx(0.02))
-    assert (careful.saved_usd, hopeful.saved_usd) == (pytest.approx(0.5 - 0.04), pytest.approx(1 - 0.02))
-    assert (careful.times_cheaper, hopeful.times_cheaper) == (pytest.approx(25), pytest.approx(50))
+    assert (careful.student_usd, hopeful.student_usd) == pytest.approx((0.04, 0.02))
+    assert (careful.saved_usd, hopeful.saved_usd) == pytest.approx((0.5 - 0.04, 1 - 0.02))
+    assert (careful.times_cheaper, hopeful.times_cheaper) == pytest.approx((25, 50))
     assert careful.calls == pytest.approx(0.202 / 0.46 * 1_000)
     assert hopeful.calls == pytest.approx(0.062 / 0.98 * 1_000)
     assert (found.per, careful.months) == ("1 000 calls", None)
@@ -271,7 +271,7 @@ def test_more_machines_are_paid_for_where_one_is_not_enough() -> None:
 def test_a_call_is_never_reckoned_cheaper_than_the_assumed_limit() -> None:
     found = break_even(SPENT, NOTHING_SHARED, 0, None, plain(cheaper_at_most=(9, 30)))
     assert found is not None
-    assert (found.careful.times_cheaper, found.hopeful.times_cheaper) == (pytest.approx(9), pytest.approx(30))
+    assert (found.careful.times_cheaper, found.hopeful.times_cheaper) == pytest.approx((9, 30))
 
 
 def test_what_people_cost_is_in_the_range_when_they_are_named() -> None:

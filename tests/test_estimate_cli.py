@@ -113,8 +113,8 @@ def test_a_users_price_is_reckoned_with(tmp_path: Path) -> None:
 
 def test_an_assumption_is_reckoned_with(tmp_path: Path) -> None:
     path = log(tmp_path / "log.jsonl", 200)
-    said = found(path, "--assume", "one_off_usd=500,100", "--assume", "cores=4")
-    assert (said["assumptions"]["one_off_usd"], said["assumptions"]["cores"]) == ([500, 100], 4)
+    said = found(path, "--assume", "one_off_usd=500,100", "--assume", "cores=4", "--assume", "taken=0.7")
+    assert [said["assumptions"][name] for name in ("one_off_usd", "cores", "taken")] == [[500, 100], 4, [0.7, 0.7]]
     assert said["functions"][0]["break_even"]["careful"]["make_usd"] > 500
 
 
@@ -125,7 +125,9 @@ def test_an_assumption_is_reckoned_with(tmp_path: Path) -> None:
         (["--assume", "taken"], "has no `=`"),
         (["--assume", "taken=2,3"], "taken"),
         (["--assume", "takn=0.1,0.2"], "taken"),
-        (["--assume", "taken=0.5"], "taken"),
+        (["--assume", "taken=0.1,0.2,0.3"], "taken"),
+        (["--assume", "taken="], "taken"),
+        (["--assume", "cores=1,2"], "cores"),
         (["--days", "1", "--calls-per-month", "5"], "give one of them"),
         (["--days", "0"], "days"),
         (["--as", "nonsense"], "nonsense"),
@@ -142,9 +144,9 @@ def test_options_that_are_wrong_are_refused_in_one_line(tmp_path: Path, options:
     ("content", "words"),
     [
         (None, "no such file"),
-        ("", "error:"),
-        ("{broken\n", "error:"),
-        ("just words\nand more\n", "error:"),
+        ("", "no episode in the logs"),
+        ("{broken\n", "not a log of a known format"),
+        ("just words\nand more\n", "not a log of a known format"),
     ],
 )
 def test_logs_without_a_call_are_refused_in_one_line(tmp_path: Path, content: str | None, words: str) -> None:

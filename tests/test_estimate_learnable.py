@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from estimate_logs import calling, counted, only, single
 from prentice.records import Episode
 
 
-def many(number: int, reply: str = "ok", **of: object) -> list[Episode]:
+def many(number: int, reply: str = "ok", **of: Any) -> list[Episode]:
     """Calls with inputs that all differ."""
     return [single(f"input {n}", reply.format(n % 3, n), **of) for n in range(number)]
 
@@ -19,9 +20,9 @@ def test_few_short_replies_are_labels_and_a_good_first_candidate() -> None:
     function = only(*many(300, "label {0}"))
     assert (function.answer, function.reason) == ("good first candidate", "3 different replies, all short")
     assert function.outputs.entropy_bits == pytest.approx(1.58496, abs=1e-5)  # log2 of 3
-    assert [(each.text, each.share) for each in function.outputs.top] == [
-        (f"label {n}", pytest.approx(1 / 3)) for n in range(3)
-    ]
+    assert {each.text: each.share for each in function.outputs.top} == pytest.approx(
+        {f"label {n}": 1 / 3 for n in range(3)}
+    )
 
 
 def test_objects_with_the_same_keys_are_a_good_first_candidate() -> None:

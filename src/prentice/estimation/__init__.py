@@ -1,6 +1,6 @@
 """Episodes of others → what they cost, what a small model could take over, and when that pays. Plays nothing."""
 
-from prentice.estimation.breakeven import Assumptions, BreakEven, Outlook, break_even
+from prentice.estimation.breakeven import Assumptions, BreakEven, Outlook, break_even, parse_assumptions
 from prentice.estimation.estimate import Estimate, EstimateConfig, FunctionEstimate, estimate
 from prentice.estimation.gaps import Gap
 from prentice.estimation.outputs import Frequent, Outputs
@@ -23,5 +23,6 @@ __all__ = [
     "Spent",
     "break_even",
     "estimate",
+    "parse_assumptions",
     "parse_prices",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from prentice.config import StageConfig
+from prentice.config import StageConfig, build
+from prentice.errors import ConfigError
 from prentice.estimation.prompts import Prompts
 from prentice.estimation.spending import Spent
 from prentice.records import Record
@@ -50,6 +52,23 @@ class Assumptions(StageConfig):
     """Times cheaper than now that a call is reckoned at most."""
     one_off_usd: tuple[_Amount, _Amount] = (0.0, 0.0)
     """What else making it costs, such as people's hours."""
+
+
+def parse_assumptions(texts: Sequence[str]) -> Assumptions:
+    """Assumptions as people write them: `taken=0.5,0.9`; one value stands for both ends.
+
+    Raises: ConfigError naming what cannot be read, or the nearest right name.
+    """
+    found: dict[str, object] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise ConfigError(f"--assume {text!r} has no `=`", "write a careful and a hopeful value: taken=0.5,0.9")
+        field = Assumptions.model_fields.get(name)
+        ends = value.split(",")
+        one = field is not None and not isinstance(field.default, tuple)
+        found[name] = value if one else ends * 2 if len(ends) == 1 else ends
+    return build(Assumptions, found, "--assume")
 
 
 class Outlook(Record):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,19 +96,14 @@ class _LeftOut:
         return [f"{self.reasons.total():,} rows left out: {reasons}", *self._first, *rest]
 
 
-def _config(days: float | None, calls_per_month: float | None, assume: Iterable[str]) -> EstimateConfig:
+def _config(days: float | None, calls_per_month: float | None, assume: Sequence[str]) -> EstimateConfig:
     from prentice.config import build
     from prentice.errors import ConfigError
-    from prentice.estimation import Assumptions, EstimateConfig
+    from prentice.estimation import EstimateConfig, parse_assumptions
 
-    assumed = {}
-    for text in assume:
-        name, sign, values = text.partition("=")
-        if not sign:
-            raise ConfigError(f"--assume {text!r} has no `=`", "write a careful and a hopeful value: taken=0.5,0.9")
-        parts = values.split(",")
-        assumed[name] = parts[0] if len(parts) == 1 else parts
-    fields = {"days": days, "calls_per_month": calls_per_month, "assumptions": build(Assumptions, assumed, "--assume")}
+    if days is not None and calls_per_month is not None:
+        raise ConfigError("--days and --calls-per-month both say how long a month is", "give one of them")
+    fields = {"days": days, "calls_per_month": calls_per_month, "assumptions": parse_assumptions(assume)}
     return build(EstimateConfig, fields, "prentice estimate")
 
 
