@@ -248,6 +248,16 @@ def test_a_decimal_comma_in_the_answers_is_kept(tmp_path: Path) -> None:
     assert 'decimal = ","' in found.files["prentice.toml"]
 
 
+def test_splits_of_the_file_itself_are_kept(tmp_path: Path) -> None:
+    lines = "".join(f"{('train', 'val', 'test')[n % 3]},note {n * n},{n}\n" for n in range(30))
+    (tmp_path / "own.csv").write_text("Split,note,total\n" + lines, encoding="utf-8")
+    result = new(tmp_path / "mine", "--cases", tmp_path / "own.csv", "--yes")
+    assert "the splits are those of your file" in result.output
+    rows = cases(tmp_path / "mine")
+    assert all(row["split"] in {("train", "val", "test")[int(row["expected"]) % 3], "prompt"} for row in rows)
+    assert Counter(row["split"] for row in rows) == {"train": 7, "val": 10, "test": 10, "prompt": 3}
+
+
 def test_rows_without_text_are_left_out_and_rows_without_answer_are_told(tmp_path: Path) -> None:
     rows = [(f"note number {n}", str(n)) for n in range(20)] + [("", "5"), ("no answer to this", "")]
     found = draft(Answers(("note",), "total", "number", "?", LOCAL), read_table(table(tmp_path, rows)))

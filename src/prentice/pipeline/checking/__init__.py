@@ -15,6 +15,7 @@ from prentice.pipeline.checking.grading import look_at_grader, look_at_prompt
 from prentice.pipeline.checking.models import look_at_lengths, look_at_models
 from prentice.pipeline.checking.settings import Settings
 from prentice.pipeline.project import Project
+from prentice.records.database import is_url
 from prentice.tasks import Task
 from prentice.tasks.text import FUNCTION, Text
 
@@ -86,11 +87,13 @@ def _keep(project: Project, metrics: frozenset[str]) -> Iterator[Finding]:
 
 
 def _store(project: Project) -> Iterator[Finding]:
+    """Whether there is one; it is not opened, since that would bring an older one up to date."""
     try:
-        if not project.has_store:
-            yield good("store", "none yet; it is made by the first run")
-        elif not project.config.store.startswith(("postgres", "$")):
-            project.store().close()
-            yield good("store", "can be opened")
+        there = project.has_store
     except PrenticeError as error:
         yield from_error("store", error)
+        return
+    place = project.config.store or str(project.home / "store.db")
+    yield good(
+        "store", f"{place}: not asked" if is_url(place) else place if there else "none yet; the first run makes it"
+    )

@@ -15,10 +15,11 @@ from pydantic import JsonValue
 from prentice.errors import ConfigError, PrenticeError
 from prentice.pipeline.scaffold import wording
 from prentice.pipeline.scaffold.splits import assign
-from prentice.pipeline.scaffold.tables import Table
+from prentice.pipeline.scaffold.tables import Row, Table
 from prentice.pipeline.schema import SCHEMA_FILE, schema_text
 from prentice.runs import write_atomic
 from prentice.tasks.graders import GRADERS
+from prentice.tasks.text import PROMPT, SPLITS
 
 EXAMPLES = 3
 """Worked examples in the teacher's prompt; for labels one of each."""
@@ -126,15 +127,10 @@ def _cases(
     used = [row for row in table.rows if any(row.cells[column].strip() for column in names)]
     texts = ["\n".join(row.cells[column] for column in names) for row in used]
     notes = [f"{n} rows without any text were left out"] if (n := len(table.rows) - len(used)) else []
-    if is_sample:
-        splits = ["train"] * (len(used) - SAMPLE_TEST) + ["test"] * SAMPLE_TEST
-        together = True
-    else:
-        splits, together = assign(texts, answers.test_share)
-    if not together:
-        notes.append("the texts are of one mould: only equal ones, not similar ones, were kept in one split")
+    splits, said = _deal(table, used, texts, 0.0 if is_sample else answers.test_share)
+    notes += said
     if len(set(texts)) < len(texts):
-        notes.append(f"{len(texts) - len(set(texts))} rows repeat another row's text; each text is in one split alone")
+        notes.append(f"{len(texts) - len(set(texts))} rows repeat another row's text")
     width = len(str(len(used)))
     rows = [
         {"id": f"{n:0{width}}", "split": split}
@@ -142,14 +138,27 @@ def _cases(
         | {"expected": row.cells[answers.output].strip()}
         for n, (row, split) in enumerate(zip(used, splits, strict=True), 1)
     ]
-    _show_some(rows, per_label=answers.grade == "label")
+    if not any(row["split"] == PROMPT for row in rows):
+        _show_some(rows, per_label=answers.grade == "label")
     if (empty := sum(not row["expected"] for row in rows)) and answers.grade != "judge":
         notes.append(f"{empty} rows have no answer: {table.path.name} column {answers.output!r}")
     return rows, notes
 
 
+def _deal(table: Table, rows: Sequence[Row], texts: Sequence[str], test_share: float) -> tuple[list[str], list[str]]:
+    """The split of each row, and what is to be said of it; a share of 0 is for samples."""
+    if not test_share:
+        return ["train"] * (len(rows) - SAMPLE_TEST) + ["test"] * SAMPLE_TEST, []
+    own = next((column for column in table.columns if column.lower() == "split"), None)
+    if own is not None and {row.cells[own] for row in rows} <= {*SPLITS}:
+        return [row.cells[own] for row in rows], ["the splits are those of your file"]
+    splits, together = assign(texts, test_share)
+    mould = "the texts are of one mould: only equal ones, not similar ones, were kept in one split"
+    return splits, [] if together else [mould]
+
+
 def _show_some(rows: Sequence[dict[str, str]], *, per_label: bool) -> None:
-    """Make short training rows into worked examples: one for each label, else a few with different answers."""
+    """Make training rows into worked examples: the shortest of each label, else a few with different answers."""
     able = sorted(
         (row for row in rows if row["split"] == "train" and row["expected"]),
         key=lambda row: (sum(map(len, row.values())), row["id"]),
@@ -163,7 +172,7 @@ def _show_some(rows: Sequence[dict[str, str]], *, per_label: bool) -> None:
         shown = list({row["expected"]: row for row in middle[:EXAMPLES]}.values())
     if 3 * len(shown) <= len(able):
         for row in shown:
-            row["split"] = "prompt"
+            row["split"] = PROMPT
 
 
 def _csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, JsonValue]]) -> str:
