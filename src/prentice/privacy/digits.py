@@ -36,8 +36,10 @@ class Run:
     groups: tuple[str, ...]
     before: str
     """The words before it, in lower case."""
+    first: bool
+    """Whether no other digits stand before it."""
     alone: bool
-    """Whether no other digits stand beside it."""
+    """Whether none stand behind it either."""
     whole: bool
     """Whether nothing else at all stands in its text."""
 
@@ -69,28 +71,36 @@ def _stretches(text: str) -> Iterator[tuple[int, int]]:
         yield start, stretch.end()
 
 
-def _judged(text: Text, groups: Sequence[re.Match[str]], first: int, judge: Judge) -> Iterator[Found]:
+def _judged(text: Text, groups: Sequence[re.Match[str]], start: int, judge: Judge) -> Iterator[Found]:
     for size in range(min(len(groups), _MOST_IN_RUN), 0, -1):
         for at in range(len(groups) - size + 1):
-            found = _judge(text, groups[at : at + size], first, judge, size == len(groups))
+            found = _judge(text, groups, slice(at, at + size), start, judge)
             if found is not None:
-                yield from _judged(text, groups[:at], first, judge)
+                yield from _judged(text, groups[:at], start, judge)
                 yield found
                 yield from _judged(text, groups[at + size :], found.end, judge)
                 return
 
 
-def _judge(text: Text, groups: Sequence[re.Match[str]], first: int, judge: Judge, alone: bool) -> Found | None:
-    if not SHORTEST <= sum(len(group[0]) for group in groups) <= LONGEST:
+def _judge(text: Text, groups: Sequence[re.Match[str]], some: slice, first: int, judge: Judge) -> Found | None:
+    taken = groups[some]
+    if not SHORTEST <= sum(len(group[0]) for group in taken) <= LONGEST:
         return None
-    said, start, end = text.text, groups[0].start(), groups[-1].end()
+    said, start, end = text.text, taken[0].start(), taken[-1].end()
     if _glued(said, start - 1) or _glued(said, end):
         return None
     opening = _OPENING.search(said, first, start)
     if opening and ("(" not in opening[0] or ")" in said[start:end]):
         start = opening.start()
-    whole = not text.key and len(said.strip()) == end - start
-    kind = judge(Run(said[start:end], tuple(group[0] for group in groups), text.before(start), alone, whole))
+    run = Run(
+        said[start:end],
+        tuple(group[0] for group in taken),
+        text.before(start),
+        first=some.start == 0,
+        alone=len(taken) == len(groups),
+        whole=not text.key and len(said.strip()) == end - start,
+    )
+    kind = judge(run)
     if kind == "phone" and (extension := _EXTENSION.match(said, end)):
         end = extension.end()
     return None if kind is None else Found(kind, start, end)

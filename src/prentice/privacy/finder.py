@@ -9,13 +9,13 @@ from functools import lru_cache
 from importlib.util import find_spec
 
 from prentice.errors import ConfigError, MissingExtraError
-from prentice.privacy import keys
 from prentice.privacy.accounts import ibans, is_account, is_card
 from prentice.privacy.addresses import emails, ips
 from prentice.privacy.config import Kind, PrivacyConfig
 from prentice.privacy.digits import Run, numbers
 from prentice.privacy.found import PLACEHOLDER, Found, Text, normal
 from prentice.privacy.ids import ids, is_id
+from prentice.privacy.keys import PASSWORD_KEY, keys
 from prentice.privacy.phones import Phones
 
 _REMEMBERED = 20_000
@@ -36,7 +36,7 @@ _PLAIN = re.compile(
 
 def harmless(text: str, key: str) -> bool:
     """Whether a quick look shows that nothing can be in a value that stands under a key."""
-    return _PLAIN.match(text) is not None and not (key and keys.PASSWORD_KEY.search(key))
+    return _PLAIN.match(text) is not None and not (key and PASSWORD_KEY.search(key))
 
 
 @lru_cache(8)
@@ -96,7 +96,7 @@ class Finder:
         """Finds of every kind, overlapping, the surest first; a quick look says which detectors need not run."""
         said = text.text
         if "key" in self._kinds and (text.key or _LONG.search(said) or _names_a_secret(said)):
-            yield from keys.keys(text)
+            yield from keys(text)
         if "@" in said or "(" in said or "[" in said:
             yield from emails(text)
         if not _DIGIT.search(said):

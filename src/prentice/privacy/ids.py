@@ -36,8 +36,8 @@ _NINO = re.compile(
 )
 _NAMED = re.compile(
     r"\b(?:ssn|social (?:security|insurance)|national (?:id|identity|insurance)|nino|nhs|identity card"
-    r"|id card|tax(?:payer)? (?:id|identification)|tin|itin|passport|driv(?:er'?s?|ing) licen[cs]e|pesel|cpf|aadhaar|dni"
-    r"|nie|nif|bsn|curp|personnummer|steuer-?id|sozialversicherung\w*|codice fiscale|medicare|tfn)\b" + TAIL
+    r"|id card|tax(?:payer)? (?:id|identification)|tin|itin|passport|driv(?:er'?s?|ing) licen[cs]e|pesel|cpf|aadhaar"
+    r"|dni|nie|nif|bsn|curp|personnummer|steuer-?id|sozialversicherung\w*|codice fiscale|medicare|tfn)\b" + TAIL
 )
 _TOKEN = re.compile(r"(?<![\w-])(?=[A-Z-]*\d)[A-Z0-9](?:-?[A-Z0-9]){4,17}(?![\w-])", re.ASCII)
 

@@ -22,7 +22,7 @@ _OTHER = (
     r"date|size|barcode|code|quantity|parcel|package|shipment|variant|upc|ean|imei|timestamp|version|population|budget"
 )
 _LABEL = re.compile(rf"(?<![a-z])(?:(?P<phone>{_PHONE})|(?:{_OTHER})s?)(?![a-z])|#")
-_AMERICAN = re.compile(r"(?:\+?1[-. /]{1,2}|1)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. /])[-. ]?[2-9]\d\d[-. ]\d{4}")
+_AMERICAN = re.compile(r"(?:(?:\+|00)?1[-. /]{1,2}|1)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. /])[-. ]?[2-9]\d\d[-. ]\d{4}")
 _BARE_AMERICAN = re.compile(r"1?[2-9]\d\d[2-9]\d{6}")
 _SPACED_DASH = re.compile(r"\s[-/]\s")
 _SENTENCE_END = re.compile(r"[.!?]\s")
@@ -47,10 +47,12 @@ class Phones:
         """Whether a run of digits is a phone number, by its form, its country's rules and the words before it."""
         if not _FEWEST <= len(run.digits) <= _MOST + 2:
             return False
-        if "+" in run.text[:3] or (run.digits.startswith("00") and len(run.digits) >= 11):
-            return _international("+" + run.digits.removeprefix("00"))
+        if "+" in run.text[:3]:
+            return _international(run.digits, sure=False)
         if len(run.groups) > 1 and self._american and _AMERICAN.fullmatch(run.text):
             return True
+        if run.digits.startswith("00") and len(run.digits) >= 11:
+            return _international(run.digits.removeprefix("00"), sure=True)
         label = _label(run)
         if label is None:
             return self._looks_like_one(run)
@@ -65,7 +67,7 @@ class Phones:
             american = self._american and _BARE_AMERICAN.fullmatch(run.digits)
             named = run.whole or trunk or american
             return bool(named) and len(run.digits) >= 10 and bool(_valid(run.digits, self._regions))
-        opened = trunk or run.text.startswith("(")
+        opened = run.first and (trunk or run.text.startswith("("))
         if not (opened or run.alone):
             return False
         known = _valid(run.digits, self._regions)
@@ -110,14 +112,15 @@ def _written_evenly(run: Run) -> bool:
     return len(signs) <= 1 or signs in ({" ", "-"}, {" ", "/"})
 
 
-def _international(text: str) -> bool:
+def _international(digits: str, *, sure: bool) -> bool:
+    """Whether it is a number with its country code; one that is not given out will do if a + stands before it."""
     from phonenumbers import NumberParseException, is_possible_number, is_valid_number, parse
 
     try:
-        number = parse(text, None)
+        number = parse(f"+{digits}", None)
     except NumberParseException:
         return False
-    return bool(is_valid_number(number) or (len(text) > 10 and is_possible_number(number)))
+    return bool(is_valid_number(number) or (not sure and len(digits) > 9 and is_possible_number(number)))
 
 
 def _grouping(number: PhoneNumber) -> tuple[str, ...]:

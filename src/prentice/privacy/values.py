@@ -54,7 +54,8 @@ class Redaction:
         return value if redacted == text else redacted
 
     def _once(self, text: str, key: str) -> str:
-        if text[:1] in ("{", "[") and text.rstrip()[-1:] in ("}", "]"):
+        ends = text.lstrip()[:1] + text.rstrip()[-1:]
+        if ends in ("{}", "[]", '""'):
             try:
                 json.loads(text)
             except (ValueError, RecursionError):
