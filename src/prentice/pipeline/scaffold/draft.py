@@ -13,9 +13,9 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from prentice.errors import ConfigError, PrenticeError
-from prentice.pipeline.scaffold import wording
 from prentice.pipeline.scaffold.splits import assign
 from prentice.pipeline.scaffold.tables import Row, Table
+from prentice.pipeline.scaffold.wording import CODE, toml
 from prentice.pipeline.schema import SCHEMA_FILE, schema_text
 from prentice.runs import write_atomic
 from prentice.tasks.graders import GRADERS
@@ -70,10 +70,10 @@ def draft(answers: Answers, table: Table, *, is_sample: bool = False) -> Draft:
     files = {
         "cases.csv": _csv_text(("id", "split", *names.values(), "expected"), rows),
         "instructions.md": answers.instructions.strip() + "\n",
-        "prentice.toml": wording.toml(answers.grade, answers.teacher, tuple(names.values()), keys),
+        "prentice.toml": toml(answers.grade, answers.teacher, tuple(names.values()), keys),
     }
-    if answers.grade in wording.CODE:
-        files["grader.py"] = wording.CODE[answers.grade]
+    if answers.grade in CODE:
+        files["grader.py"] = CODE[answers.grade]
     return Draft(files, dict(Counter(row["split"] for row in rows)), tuple(notes))
 
 
