@@ -55,7 +55,7 @@ def desk(folder: Path, *overrides: str, host: str = "127.0.0.1") -> Iterator[Des
         recording = Recording.of(folder, [f'record.upstream="{upstream_url}"', *overrides])
         access = Access(recording.home, host)
         upstream = recording.upstream(own_key=access.by_key)
-        recorder = recording.recorder("openai", "openai")
+        recorder = recording.recorder("openai")
         with serving(make_app(upstream, recorder, access, recording.config)) as url, ExitStack() as clients:
             yield Desk(url, behind, recorder, recording.home, clients)
 

@@ -57,14 +57,14 @@ class Recording:
             )
         return _without_project(path, overrides)
 
-    def recorder(self, provider: str = "", policy: str = "") -> Recorder:
+    def recorder(self, policy: str = "") -> Recorder:
         """A recorder that is running.
 
         Args:
-            provider: whose prices hold.
-            policy: who answers, for records.
+            policy: who answers, for records; a provider's name sets prices.
+        Raises: StoreError if nothing can be written to the folder.
         """
-        origin = Origin(self.config.run, self.task, policy, self.config.split, provider)
+        origin = Origin(self.config.run, self.task, policy, self.config.split)
         most = int(self.config.max_spool_mb * 1_000_000)
         return Recorder(self.home, self.open_store, origin, guard=self.guard, most_bytes=most)
 
@@ -78,7 +78,7 @@ class Recording:
         spec = self.config.upstream
         if not spec.startswith(("http://", "https://")):
             return Answering(self.open_policy(spec))
-        name = provider_of(spec) or urlsplit(spec).netloc.rpartition("@")[2]
+        name = policy_of(spec)
         key = os.environ.get(KEY_VARIABLE) or (os.environ.get(f"{name.upper()}_API_KEY") if own_key else None)
         if own_key and not key and provider_of(spec):
             raise ConfigError(
@@ -86,6 +86,11 @@ class Recording:
                 f"set {KEY_VARIABLE} in the environment",
             )
         return PassThrough(spec, name, key=key, timeout_s=self.config.timeout_s)
+
+
+def policy_of(url: str) -> str:
+    """Who answers at a URL, for records: the provider, or the host where none is known."""
+    return provider_of(url) or urlsplit(url).netloc.rpartition("@")[2]
 
 
 def provider_of(url: str) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
 from prentice.serving.config import RecordConfig
@@ -34,17 +32,3 @@ async def read_body(request: Request, config: RecordConfig) -> bytes:
     except ClientDisconnect as error:
         raise HttpError(400, "the client left before its request was whole") from error
     return b"".join(parts)
-
-
-def read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body.
-
-    Raises: HttpError if there is none.
-    """
-    try:
-        found = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise HttpError(400, f"the body is not valid JSON: {str(error)[:200]}", code="invalid_json") from error
-    if not isinstance(found, dict):
-        raise HttpError(400, "the body is not a JSON object")
-    return found

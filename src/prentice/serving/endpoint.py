@@ -16,7 +16,8 @@ from starlette.routing import Route
 
 from prentice.errors import StoreError
 from prentice.serving.access import Access
-from prentice.serving.bodies import read_body, read_object
+from prentice.serving.asking import read_object
+from prentice.serving.bodies import read_body
 from prentice.serving.config import RecordConfig
 from prentice.serving.feedback import add_feedback, read_feedback
 from prentice.serving.http_errors import HttpError

@@ -51,6 +51,11 @@ class Labels(Record):
             key, words = first_fault(error)
             raise HttpError(400, f"{FIELD}.{key}: {words}", param=f"{FIELD}.{key}") from error
 
+    def over(self, other: Labels) -> Labels:
+        """These labels, and what only the other ones say."""
+        said = {name: value for name, value in self if value is not None and name != "tags"}
+        return other.model_copy(update={**said, "tags": {**other.tags, **self.tags}})
+
 
 def stored_id(episode: str) -> str:
     """The id under which a client's own name of an episode is stored: it cannot meet that of a rollout's."""

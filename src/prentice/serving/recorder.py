@@ -58,6 +58,8 @@ class Exchange:
     problem: str = ""
     """Why it failed."""
     latency_s: float | None = None
+    policy: str = ""
+    """Who answers, where that differs from the recorder's own."""
 
 
 @dataclass
@@ -69,8 +71,6 @@ class Origin:
     policy: str = ""
     """Who answers: `openai`, a URL; the model's name is added."""
     split: Split = "train"
-    provider: str = ""
-    """Whose prices hold, such as `openai`; empty: nobody's."""
 
 
 class Recorder:
@@ -102,7 +102,7 @@ class Recorder:
         self._stopping = False
         self._stored = threading.Condition()
         self._refusing, self._opening = threading.Lock(), threading.Lock()
-        self._prices = Prices(origin.provider)
+        self._prices = Prices()
         self.recorded = self.lost = self.refused = 0
         self.trouble = ""
         """What keeps records from the store now, in one line."""
@@ -165,6 +165,7 @@ class Recorder:
         labels, origin = exchange.labels, self.origin
         turn = None if exchange.answered is None else self._turn(exchange)
         model = str(exchange.asked.get("model") or "unknown")
+        policy = exchange.policy or origin.policy
         call = Call(
             id=uuid4().hex,
             episode=stored_id(exchange.episode),
@@ -172,7 +173,7 @@ class Recorder:
             task=origin.task,
             case=labels.case or exchange.episode,
             split=labels.split or origin.split,
-            policy=f"{origin.policy}:{model}" if origin.policy else model,
+            policy=f"{policy}:{model}" if policy else model,
             at=exchange.at,
             turn=turn,
             failure=Failure(where="model", message=exchange.problem) if turn is None else None,

@@ -24,7 +24,7 @@ def record(
     Episodes, cases and functions come from headers (X-Prentice-Episode, …) or from the body's field "prentice".
     """
     with user_errors():
-        from prentice.pipeline.recording import Recording, check_installed, provider_of
+        from prentice.pipeline.recording import Recording, check_installed
 
         check_installed()
         from prentice.serving.access import Access
@@ -36,7 +36,7 @@ def record(
         access = Access(recording.home, host)
         server = recording.upstream(own_key=access.by_key)
         bound = bind(host, port)
-        recorder = recording.recorder(provider_of(recording.config.upstream), server.name)
+        recorder = recording.recorder(server.name)
         url = f"http://{host}:{bound.getsockname()[1]}/v1"
         _say(url, recording.config.upstream, access.by_key)
         serve(make_app(server, recorder, access, recording.config), bound)
