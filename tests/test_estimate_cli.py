@@ -163,3 +163,12 @@ def test_a_folder_without_logs_is_refused(tmp_path: Path) -> None:
     refused = run(tmp_path)
     assert refused.exit_code == 2
     assert "no logs in this folder" in refused.output
+
+
+def test_the_example_of_the_page_is_what_the_command_prints(data: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "costs.md").read_text(encoding="utf-8")
+    command, _, printed = page.partition("$ prentice estimate llm_logs_openai.jsonl ")[2].partition("\n")
+    shown = {line.rstrip() for line in run(data / "llm_logs_openai.jsonl", *command.split()).output.splitlines()}
+    expected = [line for line in printed.partition("```")[0].splitlines() if "genai-prices" not in line]
+    assert len(expected) > 30
+    assert [line for line in expected if line not in shown] == []
