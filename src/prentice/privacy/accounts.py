@@ -11,7 +11,7 @@ from prentice.privacy.found import Found, Text
 
 _BRANDS = re.compile(
     r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}(?:\d{2})?"
-    r"|35\d{14}|6(?:011|4[4-9]\d|5\d\d)\d{12}(?:\d{3})?|62\d{14,17}|(?:50|5[6-8]|6[0-9])\d{10,17}"
+    r"|35\d{14}|(?:1800|2131)\d{11}|6(?:011|4[4-9]\d|5\d\d)\d{12}(?:\d{3})?|62\d{14,17}|(?:50|5[6-8]|6[0-9])\d{10,17}"
 )
 """How numbers of Visa, Mastercard, American Express, Diners, JCB, Discover, UnionPay and Maestro begin."""
 _LINK = r"(?:[\s:#\"'=(\-]|(?<=no)\.|(?<=nr)\.|(?<=num)\.|(?<=acct)\.)*"
@@ -20,8 +20,11 @@ TAIL = rf"{_LINK}(?:(?:number|num|no|nr|code)\b{_LINK})?(?:(?:is|was|of|for|to|s
 _ACCOUNT = re.compile(
     r"\b(?:account|acct|a/c|routing|sort[ -]?code|aba|kontonummer|konto|compte|cuenta|conto corrente|iban)\b" + TAIL
 )
-_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}", re.IGNORECASE | re.ASCII)
-_SHORTEST_IBAN = 15
+_IBAN = re.compile(
+    r"(?<!\w)[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|([ -])[A-Z0-9]{4}(?:\1[A-Z0-9]{4}){1,6}(?:\1[A-Z0-9]{1,4})?)(?!\w)",
+    re.IGNORECASE | re.ASCII,
+)
+_SHORTEST_IBAN, _FEWEST_DIGITS = 15, 8
 
 
 def is_card(run: Run) -> bool:
@@ -44,15 +47,20 @@ def _names_an_account(before: str) -> bool:
 
 
 def ibans(text: Text) -> Iterator[Found]:
-    """International bank account numbers with right check digits."""
-    from stdnum import iban
-
+    """International bank account numbers with right check digits, of any country and length."""
     for match in _IBAN.finditer(text.text):
-        end = match.end()
-        # the words after it may look like a part of it
-        while end - match.start() >= _SHORTEST_IBAN:
-            alone = not text.text[end : end + 1].isalnum()
-            if alone and iban.is_valid(text.text[match.start() : end], check_country=False):
-                yield Found("account", match.start(), end)
-                break
-            end -= 1
+        written = match[0]
+        while written and not _is_iban(re.sub("[ -]", "", written)):
+            written = written.rpartition(match[1])[0] if match[1] else ""  # its last group may be a word after it
+        if written:
+            yield Found("account", match.start(), match.start() + len(written))
+
+
+def _is_iban(text: str) -> bool:
+    from stdnum.iso7064 import mod_97_10
+
+    return (
+        len(text) >= _SHORTEST_IBAN
+        and sum(map(str.isdigit, text)) >= _FEWEST_DIGITS
+        and bool(mod_97_10.is_valid(text[4:] + text[:4]))
+    )

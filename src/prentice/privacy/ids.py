@@ -11,9 +11,9 @@ from prentice.privacy.accounts import TAIL
 from prentice.privacy.digits import Run
 from prentice.privacy.found import Found, Text
 
+# the United States compute no check digit
+_SSN = re.compile(r"\d{3}-\d\d-\d{4}")
 _DIGITS = {
-    "us.ssn": re.compile(r"\d{3}-\d\d-\d{4}"),
-    "us.itin": re.compile(r"9\d\d-\d\d-\d{4}"),
     "br.cpf": re.compile(r"\d{3}\.\d{3}\.\d{3}-\d\d"),
     "in_.aadhaar": re.compile(r"[2-9]\d{3} \d{4} \d{4}"),
     "fr.nir": re.compile(r"[12] ?\d\d ?(?:0[1-9]|1[0-2]) ?\d\d ?\d{3} ?\d{3} ?\d\d"),
@@ -44,7 +44,9 @@ _TOKEN = re.compile(r"(?<![\w-])(?=[A-Z-]*\d)[A-Z0-9](?:-?[A-Z0-9]){4,17}(?![\w-
 
 def is_id(run: Run) -> bool:
     """Whether its form and checksum make it an id, or the words before it name one."""
-    if any(form.fullmatch(run.text) and _proved(module, run.text) for module, form in _DIGITS.items()):
+    if _SSN.fullmatch(run.text) or any(
+        form.fullmatch(run.text) and _proved(module, run.text) for module, form in _DIGITS.items()
+    ):
         return True
     return _names_an_id(run.before)
 

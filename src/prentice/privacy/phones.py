@@ -23,6 +23,7 @@ _OTHER = (
 )
 _LABEL = re.compile(rf"(?<![a-z])(?:(?P<phone>{_PHONE})|(?:{_OTHER})s?)(?![a-z])|#")
 _AMERICAN = re.compile(r"(?:(?:\+|00)?1[-. /]{1,2}|1)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. /])[-. ]?[2-9]\d\d[-. ]\d{4}")
+_AMERICAN_SHAPE = re.compile(r"(?:1[-. ])?(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}")
 _BARE_AMERICAN = re.compile(r"1?[2-9]\d\d[2-9]\d{6}")
 _SPACED_DASH = re.compile(r"\s[-/]\s")
 _SENTENCE_END = re.compile(r"[.!?]\s")
@@ -60,6 +61,8 @@ class Phones:
 
     def _looks_like_one(self, run: Run) -> bool:
         """Whether it is one although nothing calls it so: it is valid, and written as people write phone numbers."""
+        if self._american and _AMERICAN_SHAPE.fullmatch(run.text):
+            return True
         trunk = run.digits.startswith("0")
         if len(run.digits) < _FEWEST_UNNAMED or not _written_evenly(run):
             return False
