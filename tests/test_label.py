@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from prentice.app.cli.main import app
-from prentice.records import Episode, Message, Reply, Request, Tool, ToolCall, Turn
+from prentice.records import Episode, Message, Reply, Request, TokenLogprob, Tool, ToolCall, Turn
 from prentice.records.filters import Filter
+from prentice.records.labelling.order import in_order
 from prentice.records.store import Store
 from records_examples import example
 from terminals import Terminal
@@ -155,8 +157,6 @@ def test_an_editor_of_ones_own_gets_the_answer_and_gives_it_back(store: Path, tm
         "file.write_text(file.read_text().replace('answer', 'Better\\n\\n') + '\\n', encoding='utf-8')\n",
         encoding="utf-8",
     )
-    import sys
-
     more = {"EDITOR": f"{sys.executable} {editor}"}
     with Terminal("label", store, "--author", "ann", "--limit", "1", cwd=tmp_path, more=more) as terminal:
         terminal.wait("answer 2")
@@ -190,12 +190,28 @@ def test_what_cannot_be_done_is_named(
     assert problem in ended.stderr
 
 
-def test_two_people_with_one_seed_are_shown_the_same_episodes(store: Path) -> None:
-    from prentice.records.labelling.order import in_order
-
+def test_the_random_order_is_the_same_for_everybody_and_new_episodes_move_no_old_one(store: Path) -> None:
     with Store.open(store) as opened:
-        everything = in_order(opened, Filter(), "random", seed=1)
+        everything = in_order(opened, Filter(), "random")
         assert sorted(everything) == sorted(opened.ids())
         opened.add([asked(f"new {n}", "q", "a") for n in range(5)])
-        later = in_order(opened, Filter(), "random", seed=1)
+        later = in_order(opened, Filter(), "random")
         assert [id_ for id_ in later if id_ in everything] == everything
+
+
+def test_the_uncertain_order_begins_with_unsure_replies_and_with_tries_that_disagree(tmp_path: Path) -> None:
+    def sure(case: str, logprob: float) -> Episode:
+        made = asked(case, "q", "a")
+        reply = made.turns[0].reply.model_copy(update={"token_logprobs": (TokenLogprob(token="a", logprob=logprob),)})
+        return made.model_copy(update={"turns": (made.turns[0].model_copy(update={"reply": reply}),)})
+
+    split = [
+        asked("split", "q", answer).model_copy(update={"id": f"split{n}", "attempt": n})
+        for n, answer in enumerate(["x", "x", "y"])
+    ]
+    with Store.open(tmp_path / "store.db") as opened:
+        opened.add([asked("plain", "q", "a"), sure("sure", -0.01), sure("unsure", -3.0), *split])
+        cases = {e.id: f"{e.case} {e.turns[0].reply.text}" for e in opened.episodes()}
+        order = [cases[id_] for id_ in in_order(opened, Filter(), "uncertain")]
+    # by hand: 1 - e^-3 = 0.95; y agrees with 1 of 3, x with 2 of 3; 1 - e^-0.01 = 0.01; nothing known: 0
+    assert order == ["unsure a", "split y", "split x", "split x", "sure a", "plain a"]

@@ -16,16 +16,16 @@ from prentice.records.store import Store
 Order = Literal["newest", "random", "uncertain"]
 
 
-def in_order(store: Store, where: Filter, order: Order, seed: int = 0) -> list[str]:
+def in_order(store: Store, where: Filter, order: Order) -> list[str]:
     """The ids of the episodes that fit.
 
     Args:
-        order: newest: stored last first. random: by a hash of `seed` and the id, so that two people are shown the same
-            ones, and new episodes move no old one. uncertain: those first whose replies had the smallest probability,
+        order: newest: stored last first. random: by a hash of the id, so that all people are shown the same ones, and
+            new episodes move no old one. uncertain: those first whose replies had the smallest probability,
             or that other attempts at the same case disagree with; of equal ones the newest.
     """
     if order == "random":
-        return sorted(store.ids(where), key=lambda id_: digest([seed, id_]))
+        return sorted(store.ids(where), key=digest)
     if order == "newest":
         return store.ids(where)
     doubts = doubts_of(store.episodes(where))

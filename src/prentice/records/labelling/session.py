@@ -165,7 +165,7 @@ class Session:
                     self._open(self._queue[self._place])
 
     def _open(self, id_: str) -> None:
-        self._words = Words(_load(self._store, id_), self._said.get(id_, []))
+        self._words = Words(load(self._store, id_), self._said.get(id_, []))
         self.turn = max(len(self._words.episode.turns) - 1, 0) if self.whole else 0
 
 
@@ -185,10 +185,14 @@ def _said_before(
 
 
 def _state(store: Store, id_: str, said: Sequence[Feedback]) -> State:
-    return Words(_load(store, id_), said).state
+    return Words(load(store, id_), said).state
 
 
-def _load(store: Store, id_: str) -> Episode:
+def load(store: Store, id_: str) -> Episode:
+    """The episode of that id.
+
+    Raises: DataError if someone has deleted it.
+    """
     found = next((e for e in store.episodes(Filter(id=id_)) if e.id == id_), None)
     if found is None:
         raise DataError(f"episode {id_!r} is no longer there")
