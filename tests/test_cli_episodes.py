@@ -128,7 +128,7 @@ def test_an_export_of_a_damaged_store_leaves_the_older_file_and_is_one_line(
 
 
 def test_a_kind_of_file_that_is_unknown_is_one_clear_line(store: Path, tmp_path: Path) -> None:
-    assert "name it .jsonl, .jsonl.gz or .parquet" in run("export", store, tmp_path / "out.csv").stderr
+    assert "name it .jsonl or .jsonl.gz or .parquet" in run("export", store, tmp_path / "out.csv").stderr
 
 
 def test_deleting_asks_first_says_how_many_and_removes_only_what_fits(store: Path) -> None:

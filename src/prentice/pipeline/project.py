@@ -30,7 +30,7 @@ from prentice.serving.config import RecordConfig
 from prentice.tasks import TASKS, Task, Teaching
 from prentice.training.config import ExportConfig, SFTConfig
 
-FILE = "prentice.toml"
+FILE, HOME, STORE = "prentice.toml", ".prentice", "store.db"
 TASK = "task:"
 """Begins the spec of a policy that the task itself brings."""
 
@@ -113,7 +113,7 @@ class Project:
         path = Path(folder)
         self.file = path if path.suffix == ".toml" else path / FILE
         self.folder = self.file.parent
-        self.home = home or self.folder / ".prentice"
+        self.home = home or self.folder / HOME
         self.config = config or build(ProjectConfig, read_toml(self.file, overrides), str(self.file))
         if self.config.offline:
             refuse_network()
@@ -153,7 +153,7 @@ class Project:
     def _place(self) -> str | Path:
         place = self.config.store
         if not place:
-            return self.home / "store.db"
+            return self.home / STORE
         if place.startswith("$"):
             place = os.environ.get(place[1:], "")
         if not place:

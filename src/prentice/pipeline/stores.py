@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prentice.errors import StoreError
-from prentice.pipeline.project import Project
+from prentice.pipeline.project import FILE, HOME, STORE, Project
 from prentice.records.database import is_url
 from prentice.records.store import Store
 
@@ -17,17 +17,36 @@ def open_store(place: str) -> Store:
 
     Raises: StoreError if there is none; ConfigError for a project that cannot be read.
     """
-    if is_url(place):
-        return Store.open(place)
-    path = Path(place)
-    if path.is_dir() or path.suffix == ".toml":
-        project = Project(path)
+    if (project := project_of(place)) is not None:
         if not project.has_store:
             raise StoreError(f"{place}: no episodes yet", f"play some: prentice rollout {place}")
         return project.store()
-    if not path.exists():
+    path = _file(place)
+    if path is not None and not path.exists():
         raise StoreError(f"{place}: no such store", "name a project's folder, a store's file, or a database URL")
-    return Store.open(path)
+    return Store.open(path or place)
+
+
+def project_of(place: str) -> Project | None:
+    """The project that a store belongs to, whose rules hold for what is stored; None if it is nobody's.
+
+    Raises: ConfigError for a project that cannot be read.
+    """
+    if is_url(place):
+        return None
+    path = Path(place)
+    if path.suffix == ".toml" or (path / FILE).exists():
+        return Project(path)
+    owner = path.parent.parent
+    return Project(owner) if path.parent.name == HOME and (owner / FILE).exists() else None
+
+
+def _file(place: str) -> Path | None:
+    """A store's file; that of a folder without a `prentice.toml` is where `prentice record` puts it."""
+    if is_url(place):
+        return None
+    path = Path(place)
+    return path / HOME / STORE if path.is_dir() else path
 
 
 @contextmanager
@@ -36,10 +55,9 @@ def store_to_fill(place: str, *, only_look: bool = False) -> Iterator[Store | No
 
     Raises: StoreError if it cannot be opened or made; ConfigError for a project that cannot be read.
     """
-    path = Path(place)
-    project = Project(path) if not is_url(place) and (path.is_dir() or path.suffix == ".toml") else None
-    if only_look and not (project.has_store if project else is_url(place) or path.exists()):
+    project, path = project_of(place), _file(place)
+    if only_look and not (project.has_store if project else path is None or path.exists()):
         yield None
         return
-    with project.store() if project else Store.open(place if is_url(place) else path) as store:
+    with project.store() if project else Store.open(path or place) as store:
         yield store

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prentice.errors import PrenticeError, UnknownNameError
+from prentice.pipeline.lineage import mark_of
 from prentice.pipeline.project import Project
 from prentice.pipeline.stages import STAGES, Context, Stage
 from prentice.progress import Progress, Silent
@@ -108,6 +109,9 @@ def _do(context: Context, stage: Stage, *, force: bool) -> bool:
     record = None if force else _finished(context, stage)
     if record is not None:
         context.progress.say(f"{stage.name}: skipped, nothing it depends on has changed")
+        if (mark := mark_of(context.project.home / record.outputs["folder"])) is not None:
+            gone = f"{len(mark.episodes):,} episodes that it was made from are deleted"
+            context.progress.say(f"{stage.name}: {gone}; to make it without them: --from {stage.name}")
         context.done[stage.name] = record
         return True
     inputs = digest(stage.inputs(context))

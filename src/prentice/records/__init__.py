@@ -13,7 +13,7 @@ from prentice.records.chats import (
     ToolCall,
     Usage,
 )
-from prentice.records.checkpoints import Checkpoint, ModelSource
+from prentice.records.checkpoints import Checkpoint, Exported, ModelSource
 from prentice.records.datasets import Example, Ledger, Manifest
 from prentice.records.episodes import (
     Demonstration,
@@ -36,6 +36,7 @@ __all__ = [
     "Demonstration",
     "Episode",
     "Example",
+    "Exported",
     "Failure",
     "Feedback",
     "Interval",

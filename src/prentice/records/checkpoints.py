@@ -39,3 +39,27 @@ class Checkpoint(Record):
     """Wall-clock training time, over all resumptions."""
     figures: dict[str, float] = Field(default_factory=dict)
     """Losses, rows per second, gradient check and the like."""
+
+
+class Exported(Record):
+    """What an export made; paths are relative to the folder of this record (`export.json`)."""
+
+    version: Literal[1] = 1
+    name: str
+    gguf: str
+    model: str | None
+    """The merged safetensors folder; None for an untrained base, which stays where it is."""
+    checkpoint: str | None
+    """The checkpoint's id; None for an untrained base."""
+    quantization: str
+    size: int
+    """Bytes of the GGUF file."""
+    sha256: str
+    """Of the GGUF file."""
+    rows_checked: int
+    agreement: float | None
+    """Share of the checked prompts that llama.cpp and torch answer alike; None if nothing was checked."""
+    equal_prompts: float | None
+    """Share of the checked prompts that both turn into the same tokens."""
+    seconds: dict[str, float]
+    """Of merging, converting and checking."""

@@ -177,6 +177,12 @@ class Store:
         with store_errors(self.place), self._reading.connect() as connection:
             return connection.execute(query).scalar_one()
 
+    def ids(self, where: Filter) -> list[str]:
+        """Ids of stored episodes, sorted."""
+        query = select(EPISODES.c.id).where(*where.conditions()).order_by(EPISODES.c.id)
+        with store_errors(self.place), self._reading.connect() as connection:
+            return list(connection.execute(query).scalars())
+
     def delete(self, where: Filter) -> int:
         """Remove episodes, and the shared texts that no other episode uses; killed half way, it has removed some whole.
 

@@ -36,16 +36,16 @@ class Processes:
     Args:
         task: is made again from its class, `config` and `folder`, or pickled where it has none; so its class lies in
             a module.
-        policy: if it is portable, it is sent too and can play whole episodes there.
+        policy: if it is portable, it is sent too and can play whole episodes there; None sends none.
         limit_s: seconds that a process may take for one answer; it is stopped then.
     Raises: PrenticeError if the task or a portable policy cannot be sent.
     """
 
-    def __init__(self, task: Task, policy: Policy, audience: Audience, count: int, limit_s: float) -> None:
+    def __init__(self, task: Task, policy: Policy | None, audience: Audience, count: int, limit_s: float) -> None:
         self._hello = Hello(
             path=tuple(sys.path),
             make_task=_packed(f"task {task.name!r}", lambda: _maker(task)),
-            policy=_packed(f"policy {policy.name!r}", lambda: policy) if is_portable(policy) else "",
+            policy=_packed(f"policy {policy.name!r}", lambda: policy) if policy and is_portable(policy) else "",
         )
         self._audience: Audience = audience
         self._count, self._limit_s = count, limit_s

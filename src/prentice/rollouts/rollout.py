@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypedDict, Unpack
@@ -66,8 +66,10 @@ async def rollout(
         if work.todo and config.warm_up:
             await policy.warm_up(await task.environment(audience).reset(work.todo[0][0]))
         seats = min(config.concurrency or policy.slots, max(1, len(work.todo)))
-        async with _places(task, policy, audience, config) as place, Writer(store, seats) as writer:
-            table = _Table(task.name, policy, place, config, work, writer, bar)
+        # what has to pass a guard is played here: episodes of other processes come ready for the store
+        sent = policy if store.guard is None else None
+        async with _places(task, sent, audience, config) as place, Writer(store, seats) as writer:
+            table = _Table(task.name, policy, place, config, work, writer, bar, store.guarded)
             async with asyncio.TaskGroup() as group:
                 for _ in range(seats):
                     group.create_task(table.play_on())
@@ -114,6 +116,7 @@ class _Table:
     work: Plan
     writer: Writer
     bar: Bar
+    guarded: Callable[[Episode], Episode]
     tally: Tally = field(default_factory=Tally)
     stopped: BudgetSpentError | None = None
 
@@ -147,7 +150,7 @@ class _Table:
             sampling=sampling_of(self.config, case, number),
             max_turns=self.config.max_turns,
         )
-        return await self.place.play(attempt) or Played.of(await self._step_by_step(attempt))
+        return await self.place.play(attempt) or Played.of(self.guarded(await self._step_by_step(attempt)))
 
     async def _step_by_step(self, wanted: Attempt) -> Episode:
         while True:
@@ -194,7 +197,7 @@ class _Here:
 
 @asynccontextmanager
 async def _places(
-    task: Task, policy: Policy, audience: Audience, config: RolloutConfig
+    task: Task, policy: Policy | None, audience: Audience, config: RolloutConfig
 ) -> AsyncIterator[Processes | _Here]:
     """Where environments run: here, or in the configured processes."""
     here = _Here(task, audience)

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prentice.errors import DataError
 from prentice.models.chat import ChatFormat
@@ -19,7 +19,7 @@ from prentice.models.floats import quiet, weights_on_full_disk
 from prentice.models.hf import HFModel, load
 from prentice.models.local import LocalModel
 from prentice.progress import Bar, Progress
-from prentice.records import Checkpoint, Example, Manifest, Record, Request, Sampling
+from prentice.records import Checkpoint, Example, Exported, Manifest, Request, Sampling
 from prentice.runs import folder_atomic, read_record, write_atomic
 from prentice.training.card import model_card, modelfile
 from prentice.training.config import ExportConfig
@@ -35,30 +35,6 @@ BESIDE_WEIGHTS = (
     "merges.txt",
     "generation_config.json",
 )
-
-
-class Exported(Record):
-    """What an export made; paths are relative to the folder of this record (`export.json`)."""
-
-    version: Literal[1] = 1
-    name: str
-    gguf: str
-    model: str | None
-    """The merged safetensors folder; None for an untrained base, which stays where it is."""
-    checkpoint: str | None
-    """The checkpoint's id; None for an untrained base."""
-    quantization: str
-    size: int
-    """Bytes of the GGUF file."""
-    sha256: str
-    """Of the GGUF file."""
-    rows_checked: int
-    agreement: float | None
-    """Share of the checked prompts that llama.cpp and torch answer alike; None if nothing was checked."""
-    equal_prompts: float | None
-    """Share of the checked prompts that both turn into the same tokens."""
-    seconds: dict[str, float]
-    """Of merging, converting and checking."""
 
 
 def export(

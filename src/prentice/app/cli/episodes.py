@@ -95,9 +95,15 @@ def delete(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many; remove nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     compact: Annotated[bool, typer.Option("--compact", help="Give a file's freed space back to the disk.")] = False,
+    projects: Annotated[
+        list[Path] | None, typer.Option("--project", help="Whose datasets come from a store that is not its own.")
+    ] = None,
 ) -> None:
-    """Remove episodes for good, and what only they used."""
+    """Remove episodes for good, and what only they used; mark every dataset and checkpoint that was made from them."""
     from prentice.errors import DataError
+    from prentice.pipeline import Project
+    from prentice.pipeline.lineage import delete_episodes, descendants
+    from prentice.pipeline.stores import project_of
     from prentice.records.filters import Filter
 
     with user_errors(), _open(place) as store:
@@ -105,13 +111,22 @@ def delete(
         if not texts:
             raise DataError("delete needs to know which episodes", "give --where or --older-than")
         wanted = Filter.parse(texts)
-        number = store.count(wanted)
-        if dry_run or not number:
-            typer.echo(f"{number:,} episodes would be removed from {store.place}")
+        own = project_of(place)
+        homes = [project.home for project in (*([own] if own else []), *map(Project, projects or ()))]
+        ids = store.ids(wanted)
+        made = [(home / found.folder, found) for home in homes for found in descendants(home, ids)]
+        for folder, found in made:
+            typer.echo(f"{found.kind} {folder} was made from {len(found.episodes):,} of them")
+        if dry_run or not ids:
+            typer.echo(f"{len(ids):,} episodes would be removed from {store.place}")
             return
         if not yes:
-            typer.confirm(f"Remove {number:,} episodes from {store.place} for good?", abort=True)
-        typer.echo(f"{store.delete(wanted):,} episodes removed")
+            typer.confirm(f"Remove {len(ids):,} episodes from {store.place} for good?", abort=True)
+        typer.echo(f"{delete_episodes(store, wanted, homes):,} episodes removed")
+        if made:
+            typer.echo(
+                f"{len(made):,} folders are marked with a deleted.json; to be rid of what they hold, remove them"
+            )
         if compact:
             store.compact()
 
