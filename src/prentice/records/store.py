@@ -159,7 +159,7 @@ class Store:
         with store_errors(self.place), self._reading.connect() as connection:
             return summaries(connection, where.conditions(), limit)
 
-    def ids(self, where: Filter = ALL) -> list[str]:
+    def newest(self, where: Filter = ALL) -> list[str]:
         """The ids of the episodes that fit, stored last first."""
         query = select(EPISODES.c.id).where(*where.conditions()).order_by(EPISODES.c.number.desc())
         with store_errors(self.place), self._reading.connect() as connection:

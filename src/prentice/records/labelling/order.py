@@ -25,11 +25,11 @@ def in_order(store: Store, where: Filter, order: Order) -> list[str]:
             or that other attempts at the same case disagree with; of equal ones the newest.
     """
     if order == "random":
-        return sorted(store.ids(where), key=digest)
+        return sorted(store.newest(where), key=digest)
     if order == "newest":
-        return store.ids(where)
+        return store.newest(where)
     doubts = doubts_of(store.episodes(where))
-    return sorted(store.ids(where), key=lambda id_: -doubts.get(id_, 0.0))
+    return sorted(store.newest(where), key=lambda id_: -doubts.get(id_, 0.0))
 
 
 def doubts_of(episodes: Iterable[Episode]) -> dict[str, float]:
