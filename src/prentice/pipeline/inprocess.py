@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
@@ -95,37 +96,36 @@ def feedback(episode: str, *, project: str | Path = ".", success: bool | None = 
 
 def stop_recording() -> None:
     """Store what waits, and end the recorders of this process; a call after that begins anew."""
-    with _HERE.lock:
-        recorders, _HERE.recorders = list(_HERE.recorders.values()), {}
+    with _PROCESS.lock:
+        recorders, _PROCESS.recorders = list(_PROCESS.recorders.values()), {}
     for recorder in recorders:
         recorder.close()
 
 
-class _Here:
-    """The recorders of this process, by the folder they write to."""
+@dataclass
+class _Process:
+    """The recorders of a process, by the folder they write to."""
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.recorders: dict[Path, Recorder] = {}
+    recorders: dict[Path, Recorder] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    parent: _Process | None = None
+    """Kept in a forked child: what is collected there would let go of the parent's locks."""
 
 
-_HERE = _Here()
+_PROCESS = _Process()
 
 
 def _recorder_of(recording: Recording) -> Recorder:
     home = recording.home.resolve()
-    with _HERE.lock:
-        if home not in _HERE.recorders:
-            _HERE.recorders[home] = recording.recorder()
-        return _HERE.recorders[home]
-
-
-_PARENTS: list[Recorder] = []
+    with _PROCESS.lock:
+        if home not in _PROCESS.recorders:
+            _PROCESS.recorders[home] = recording.recorder()
+        return _PROCESS.recorders[home]
 
 
 def _forked() -> None:
-    _PARENTS.extend(_HERE.recorders.values())  # their locks are not ours to let go of
-    _HERE.__init__()  # type: ignore[misc]
+    global _PROCESS  # noqa: PLW0603 (a fork copies the process's state, and this begins it anew)
+    _PROCESS = _Process(parent=_PROCESS)
 
 
 def _check_installed() -> None:

@@ -127,7 +127,7 @@ def _face(http: Any, send: Callable[..., Any]) -> Any:
     """A second face of an HTTP client, with a `send` of its own: whichever of the two is closed, both are."""
     # the face holds on to the client, which would close what both use when it is collected; the face must not
     kind = type(type(http).__name__, (type(http),), {"send": send, "__del__": lambda _: None, "_prentice": http})
-    face = object.__new__(kind)
+    face: Any = object.__new__(kind)
     face.__dict__ = http.__dict__
     return face
 
