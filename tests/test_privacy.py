@@ -161,7 +161,7 @@ def test_a_key_says_what_its_value_is() -> None:
     }  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(TEXTS)
 def test_finds_lie_in_the_text_in_order_and_never_overlap(text: str) -> None:
     finds = REDACTOR.find(text)
@@ -169,7 +169,7 @@ def test_finds_lie_in_the_text_in_order_and_never_overlap(text: str) -> None:
     assert all(before.end <= after.start for before, after in pairwise(finds))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(TEXTS | JSON.map(json.dumps))
 def test_redacting_a_redacted_text_changes_nothing(text: str) -> None:
     once = REDACTOR.text(text)

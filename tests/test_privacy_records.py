@@ -122,7 +122,7 @@ episodes = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(episodes)
 def test_redacting_a_redacted_episode_changes_nothing(episode: Episode) -> None:
     once = redacting().episode(episode)

@@ -33,4 +33,4 @@ class PrivacyConfig(StageConfig):
         "AU",
         "BR",
     )
-    """Countries, by two letters, whose phone numbers are known without a country code, the likeliest first."""
+    """Countries, by two letters, whose phone numbers are known without a country code."""

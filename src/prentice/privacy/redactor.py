@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
@@ -36,6 +37,7 @@ class Redactor:
         self.config = config
         self.found: Counter[Kind] = Counter()
         """Distinct values found in this process, by kind, summed over episodes, calls and feedback."""
+        self._lock = threading.Lock()
         self._open: OrderedDict[str, Names] = OrderedDict()
         if config.mode != "off":
             finder(config)
@@ -63,11 +65,12 @@ class Redactor:
         """A recorded call as it may be stored, with the placeholders that earlier calls of its episode were given."""
         if self.config.mode == "off":
             return call
-        names = self._open.pop(call.episode, None) or Names(call.model_dump_json)
-        self._open[call.episode] = names
-        if len(self._open) > _OPEN_EPISODES:
-            self._open.popitem(last=False)
-        return self._apply(call, names, lambda records, given: records.call(given))
+        with self._lock:  # two calls of one episode must not give one number to two values
+            names = self._open.pop(call.episode, None) or Names(call.model_dump_json)
+            self._open[call.episode] = names
+            if len(self._open) > _OPEN_EPISODES:
+                self._open.popitem(last=False)
+            return self._apply(call, names, lambda records, given: records.call(given))
 
     def _apply(self, given: T, names: Names, redact: Callable[[_Records, T], T]) -> T:
         if self.config.mode == "off":
