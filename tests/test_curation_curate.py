@@ -103,6 +103,7 @@ def test_every_reason_to_drop_a_row_is_named_and_counted(tmp_path: Path) -> None
         episode("copy", turn("a", "card"), success=True),
         episode("empty", turn("d", ""), success=True),
         episode("cut", turn("e", "card is wh", finish_reason="length"), success=True),
+        episode("left", turn("g", "card is wh", finish_reason="disconnected"), success=True),
         episode("whole", turn("f", "loan", finish_reason="length"), success=True),
     ]
     manifest = run_curate(tmp_path / "d", episodes)
@@ -115,13 +116,14 @@ def test_every_reason_to_drop_a_row_is_named_and_counted(tmp_path: Path) -> None
         "ungraded": "no metric `success`",
         "empty": "empty reply",
         "cut": "reply cut at max_tokens",
+        "left": "reply cut: its client left",
         "whole": KEPT,
     }
-    assert manifest.ledger.rows_in == 9
+    assert manifest.ledger.rows_in == 10
     assert manifest.ledger.kept == 2
     assert manifest.replies_without_rows == ("pin",)
     assert manifest.runs == ("run",)
-    assert summary(manifest)[0] == "kept 2 of 9 rows (22 %): 2 train"
+    assert summary(manifest)[0] == "kept 2 of 10 rows (20 %): 2 train"
     assert summary(manifest)[-1] == "no kept row for 1 of the choices: pin"
     assert "dropped 1 (11 %): no metric `success`" in summary(manifest)
 

@@ -23,11 +23,11 @@ from prentice.models.chat import ChatFormat
 from prentice.models.hf import HFModel, load
 from prentice.models.local import LocalModel
 from prentice.progress import Silent
-from prentice.records import Checkpoint, Example, Ledger, Manifest, Message, ModelSource
+from prentice.records import Checkpoint, Example, Exported, Ledger, Manifest, Message, ModelSource
 from prentice.runs import read_record
 from prentice.training.card import chatml_default, modelfile
 from prentice.training.config import ExportConfig
-from prentice.training.export import Exported, export
+from prentice.training.export import export
 from prentice.training.gguf import splitting_name
 from prentice.training.lora import add_adapter, read_adapter
 from tiny_models import write_tiny_llama

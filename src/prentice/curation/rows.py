@@ -10,6 +10,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from prentice.curation.facts import said
 from prentice.records import Episode, Example, Message, Request, Tool, Turn, digest
+from prentice.records.chats import DISCONNECTED
 
 Render = Callable[[str, Mapping[str, JsonValue]], Request]
 """The student's prompt for a prompt's name and inputs. It is all that curation knows of a task."""
@@ -96,4 +97,4 @@ def _unusable(source: Turn, demonstration: Message | None) -> str:
         return "demonstration is none of the choices" if choices and demonstration.content not in choices else ""
     if source.reply.finish_reason == "length" and message.content not in source.request.choices:
         return "reply cut at max_tokens"
-    return ""
+    return "reply cut: its client left" if source.reply.finish_reason == DISCONNECTED else ""

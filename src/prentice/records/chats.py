@@ -9,6 +9,8 @@ from pydantic import Field, JsonValue
 from prentice.records.base import Record
 
 Role = Literal["system", "user", "assistant", "tool"]
+DISCONNECTED = "disconnected"
+"""Finish reason of a reply that its client did not wait for."""
 
 
 class ToolCall(Record):

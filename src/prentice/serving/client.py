@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from prentice.errors import ConfigError
+from prentice.records.chats import DISCONNECTED
 from prentice.records.episodes import Split
 from prentice.serving.asking import Asked, read_asked
 from prentice.serving.http_errors import HttpError
 from prentice.serving.labels import HEADER, Labels
-from prentice.serving.recorder import DISCONNECTED, Exchange, Recorder
+from prentice.serving.recorder import Exchange, Recorder
 from prentice.serving.witness import Witness
 
 LOG = logging.getLogger("prentice.record")

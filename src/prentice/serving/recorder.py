@@ -39,8 +39,6 @@ LONGEST_PAUSE_S = 5.0
 DEFAULT_SPOOL_BYTES = 1_000_000_000
 REFUSED = "refused.jsonl"
 """Beside the spool: what could not become a record, with the reason."""
-DISCONNECTED = "disconnected"
-"""Finish reason of a reply that its client did not wait for."""
 
 
 @dataclass(slots=True)

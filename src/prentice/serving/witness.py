@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from prentice.records.chats import DISCONNECTED
 from prentice.serving.labels import HEADER
-from prentice.serving.recorder import DISCONNECTED, Exchange, Recorder
+from prentice.serving.recorder import Exchange, Recorder
 from prentice.serving.streams import DONE, Completion, Events, chunk_of, data_of, only_counts
 
 
