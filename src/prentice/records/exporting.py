@@ -49,14 +49,14 @@ class Conversation:
         request, reply = self.turns[-1].request, self.turns[-1].reply.message
         trailing = self.extra.get("trailing") or []
         said = [*request.messages, reply, *(Message.model_validate(message) for message in trailing)]
-        notes = self.extra.get("messages") or {}
-        return [_message(message) | notes.get(str(place), {}) for place, message in enumerate(said)]
+        notes = _notes(self.extra, "messages")
+        return [_message(message, _notes(notes, str(place))) for place, message in enumerate(said)]
 
     @property
     def tools(self) -> list[Row]:
         """Its tools, as OpenAI writes them."""
-        notes = self.extra.get("tools") or {}
-        return [_tool(tool, notes.get(str(place), {})) for place, tool in enumerate(self.turns[-1].request.tools)]
+        notes = _notes(self.extra, "tools")
+        return [_tool(tool, _notes(notes, str(place))) for place, tool in enumerate(self.turns[-1].request.tools)]
 
 
 def conversations(episode: Episode) -> Iterator[Conversation]:
@@ -98,12 +98,12 @@ def openai_row(conversation: Conversation) -> Row:
     if len(conversation.turns) == 1 and _replies(last.request.messages):
         reply = asked["messages"][len(last.request.messages)]
         asked["messages"] = asked["messages"][: len(last.request.messages)]
-        usage = _usage(last)
-        response = {
+        asked = _notes(conversation.extra, "request") | asked
+        response = _notes(conversation.extra, "response") | {
             "model": last.reply.model,
             "choices": [{"message": reply, "finish_reason": last.reply.finish_reason}],
         }
-        return _about(conversation) | {"request": asked, "response": response | _optional(usage=usage)}
+        return _about(conversation) | {"request": asked, "response": response | _optional(usage=_usage(last))}
     told = _optional(usage=_usage(last), finish_reason=last.reply.finish_reason) if len(conversation.turns) == 1 else {}
     return _about(conversation) | asked | told
 
@@ -151,6 +151,11 @@ def sharegpt_row(conversation: Conversation) -> Row:
     )
 
 
+def _notes(notes: Row, name: str) -> Row:
+    found = notes.get(name)
+    return found if isinstance(found, dict) else {}
+
+
 def _optional(**fields: Any) -> Row:
     return {name: value for name, value in fields.items() if value not in (None, {}, [], ())}
 
@@ -168,14 +173,18 @@ def _response_format(request: Request) -> Row | None:
     return {"type": "json_schema", "json_schema": {"name": "reply", "schema": request.response_schema}}
 
 
-def _message(message: Message) -> Row:
+def _message(message: Message, notes: Row) -> Row:
     row: Row = {"role": message.role, "content": message.content}
     if message.tool_calls:
+        more = _notes(notes, "tool_calls")
         row["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
+            | _notes(more, str(place))
+            for place, call in enumerate(message.tool_calls)
         ]
-    return row if message.tool_call_id is None else row | {"tool_call_id": message.tool_call_id}
+    if message.tool_call_id is not None:
+        row["tool_call_id"] = message.tool_call_id
+    return row | {key: value for key, value in notes.items() if key != "tool_calls"}
 
 
 def _tool(tool: Tool, notes: Row) -> Row:

@@ -120,7 +120,7 @@ class Conversation:
         self._draft = Draft((), native=key)
         self._turns: list[Turn] = []
         self._metrics: list[Metric] = []
-        self._places: dict[object, int] = {}
+        self._places: dict[str, int] = {}
         """Turn by the id of its call."""
 
     def add(self, body: Fields, options: LogOptions, tools: Tools) -> None:
@@ -136,7 +136,7 @@ class Conversation:
             return
         scored = body.pop("scores", None) or []
         self._turns.append(call_turn(body, options, tools))
-        self._places[body.get("id")] = len(self._turns) - 1
+        self._places[str(body.get("id"))] = len(self._turns) - 1
         self.score(scored)
 
     def score(self, entries: list[Fields]) -> None:
@@ -147,7 +147,7 @@ class Conversation:
         for entry in entries:
             about = entry.get("observationId") or entry.get("observation_id") if isinstance(entry, dict) else None
             metric = score(entry, "scores")
-            self._metrics.append(metric.model_copy(update={"turn": self._places.get(about) if about else None}))
+            self._metrics.append(metric.model_copy(update={"turn": self._places.get(str(about)) if about else None}))
 
     def draft(self) -> Draft | None:
         """What becomes the episode, if any call could be read."""

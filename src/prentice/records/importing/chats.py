@@ -49,12 +49,13 @@ class Chat:
         place = f"messages.{len(self.messages)}"
         if not isinstance(raw, dict):
             raise RowError("malformed message", f"{place} is {shown(raw)}, not an object")
-        role = ROLES.get(raw.get("role")) if isinstance(raw.get("role"), str) else None
+        named = raw.get("role")
+        role = ROLES.get(named) if isinstance(named, str) else None
         if role is None:
-            raise RowError("unknown role", f"{place}.role is {shown(raw.get('role'))}, known: {', '.join(ROLES)}")
-        notes: Notes = {} if raw["role"] == role else {"role": raw["role"]}
+            raise RowError("unknown role", f"{place}.role is {shown(named)}, known: {', '.join(ROLES)}")
+        notes: Notes = {} if named == role else {"role": named}
         content = _content(raw.get("content"), role, place, notes)
-        calls = self._calls(raw, place) if role == "assistant" else ()
+        calls = self._calls(raw, place, notes) if role == "assistant" else ()
         answered = self._answered(raw, place) if role == "tool" else None
         if not raw.keys() <= _KNOWN:
             content = _rest(raw, role, content, notes)
@@ -62,7 +63,7 @@ class Chat:
             self.notes[str(len(self.messages))] = notes
         self.messages.append(Message(role=role, content=content, tool_calls=calls, tool_call_id=answered))
 
-    def _calls(self, raw: Notes, place: str) -> tuple[ToolCall, ...]:
+    def _calls(self, raw: Notes, place: str, notes: Notes) -> tuple[ToolCall, ...]:
         entries = raw.get("tool_calls") or []
         if raw.get("function_call"):  # the form before there were several calls in one message
             entries = [{"function": raw["function_call"]}]
@@ -74,6 +75,9 @@ class Chat:
             _call(entry, f"{place}.tool_calls.{number}", f"call_{len(self.messages)}_{number}")
             for number, entry in enumerate(entries)
         )
+        more = {str(place): rest for place, entry in enumerate(entries) if (rest := _rest_of_call(entry))}
+        if more:
+            notes["tool_calls"] = more
         self._open = [call.id for call in calls]
         self._asked.update(dict.fromkeys(self._open))
         return calls
@@ -191,6 +195,11 @@ def _call(entry: Any, place: str, made_id: str) -> ToolCall:
     if not isinstance(id_, str):
         raise RowError("malformed tool call", f"{place}: its id is {shown(id_)}")
     return ToolCall(id=id_, name=name, arguments=as_text(arguments))
+
+
+def _rest_of_call(entry: Any) -> Notes:
+    known = {"id", "type", "function", "name", "arguments"}
+    return {key: value for key, value in entry.items() if key not in known} if isinstance(entry, dict) else {}
 
 
 def as_text(value: Any) -> str:

@@ -127,9 +127,9 @@ def trailing(chat: Chat) -> list[JsonValue]:
 
 def chat_extra(chat: Chat, tools: Notes, rest: dict[str, Any]) -> dict[str, JsonValue]:
     """What was said of the conversation, its messages and tools that no field of a record holds."""
-    extra: dict[str, JsonValue] = {name: value for name, value in rest.items() if value is not None}
     own: dict[str, Any] = {"messages": chat.notes, "tools": tools, "trailing": trailing(chat)}
-    return extra | {name: notes for name, notes in own.items() if notes}
+    known = {f"{name}_" if name in own else name: value for name, value in rest.items() if value is not None}
+    return known | {name: notes for name, notes in own.items() if notes}
 
 
 def make_episode(draft: Draft, line: bytes, source: str, task: str, options: LogOptions) -> Episode:
@@ -140,7 +140,7 @@ def make_episode(draft: Draft, line: bytes, source: str, task: str, options: Log
         source: the name of the format.
     """
     run = f"import:{source}"
-    native = draft.native or hashlib.sha256(line).hexdigest()[:32]
+    native = draft.native or hashlib.sha256(line.strip()).hexdigest()[:32]
     case = draft.case or draft.native or _opening(draft.turns[0])
     case = case if len(case.encode()) <= _LONGEST_ID else digest(case)
     split = _SPLITS.get(draft.split) if isinstance(draft.split, str) else None

@@ -17,7 +17,7 @@ Fields = dict[str, Any]
 UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """When an episode began whose source does not say: always the same moment, so that it is the same episode again."""
 _TIMES = ("started_at", "created_at", "created", "timestamp", "start_time", "startTime")
-_SECONDS = (("latency_s", 1.0), ("latency", 1.0), ("latency_ms", 1e-3), ("duration_s", 1.0), ("duration_ms", 1e-3))
+_SECONDS = (("latency_s", 1), ("latency", 1), ("latency_ms", 1000), ("duration_s", 1), ("duration_ms", 1000))
 _COSTS = ("cost_usd", "total_cost", "totalCost", "cost")
 _INPUT = ("prompt_tokens", "input_tokens", "input", "inputTokens", "promptTokens")
 _OUTPUT = ("completion_tokens", "output_tokens", "output", "outputTokens", "completionTokens")
@@ -49,10 +49,10 @@ def take_time(row: Fields) -> datetime | None:
 
 def take_seconds(row: Fields) -> float | None:
     """Take how long the reply took."""
-    for name, unit in _SECONDS:
+    for name, parts in _SECONDS:
         value = row.pop(name, None)
         if value is not None:
-            return number(value, name, least=0) * unit
+            return number(value, name, least=0) / parts
     return None
 
 
@@ -70,6 +70,8 @@ def take_usage(row: Fields) -> Usage:
     if not isinstance(usage, dict):
         raise RowError("wrong value", f"{name} is {shown(usage)}, not an object")
     found = _usage(usage, f"{name}.")
+    if usage:
+        row[name] = usage  # kinds of tokens that are not ours
     details = usage.get("prompt_tokens_details")
     if found.cached_tokens is None and isinstance(details, dict) and details.get("cached_tokens") is not None:
         cached = count(details["cached_tokens"], f"{name}.prompt_tokens_details.cached_tokens")

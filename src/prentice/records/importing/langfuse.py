@@ -75,7 +75,7 @@ def _score(row: Fields) -> Entry:
 
 
 def _observation(row: Fields) -> Entry | None:
-    if row.get("type") not in _KINDS:
+    if str(row.get("type")) not in _KINDS:
         return None
     key = _key(row)
     begun, ended = (_time(row, name) for name in _TIMES)
@@ -85,6 +85,7 @@ def _observation(row: Fields) -> Entry | None:
     used |= {"model", "provided_model_name", "providedModelName", "totalCost", "total_cost", "calculatedTotalCost"}
     used |= {"scores", "tool_calls", "toolCalls", "tool_definitions", "toolDefinitions", "name"}
     body = {
+        "id": row.get("id"),
         "messages": asked,
         "reply": _output(row),
         "tools": tools,
@@ -128,7 +129,7 @@ def _input(row: Fields) -> tuple[list[Any], Any]:
     if isinstance(asked, dict) and isinstance(asked.get("messages"), list):
         tools = tools or asked.get("tools")
         asked = asked["messages"]
-    if isinstance(asked, dict) and asked.get("role") in ROLES:
+    if isinstance(asked, dict) and str(asked.get("role")) in ROLES:
         asked = [asked]
     if isinstance(asked, list) and all(isinstance(message, dict) and "role" in message for message in asked):
         return asked, tools

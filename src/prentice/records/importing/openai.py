@@ -124,8 +124,8 @@ def _reply(response: Fields, told: Told) -> Any:
         raise RowError("no assistant message", f"response has no choices, its fields are {', '.join(response)}"[:200])
     message = choice.pop("message")
     told.finish_reason = take_text(choice, "finish_reason") or told.finish_reason
-    if choices is not None:
-        response["choices"] = [each for each in choices if isinstance(each, dict) and each.keys() - {"index"}] or None
+    if isinstance(choices, list) and not [each for each in choices if each is not choice]:
+        del response["choices"]
     return {"role": "assistant", **message} if isinstance(message, dict) else message
 
 

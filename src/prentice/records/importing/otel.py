@@ -17,7 +17,7 @@ from prentice.records.importing.faults import RowError, shown
 from prentice.records.importing.fields import Fields, number
 
 OPERATIONS = {"chat", "text_completion", "generate_content", "completion"}
-_NUMBERED = re.compile(r"gen_ai\.(prompt|completion)\.(\d+)\.(.+)")
+_NUMBERED = re.compile(r"gen_ai\.(prompt|completion)\.(\d{1,4})\.(.+)")
 _MESSAGE = re.compile(r"gen_ai\.(system|user|assistant|tool)\.message")
 _VALUES = ("stringValue", "boolValue", "doubleValue", "bytesValue")
 _CONVERSATION = ("gen_ai.conversation.id", "session.id", "langfuse.session.id")
@@ -77,7 +77,7 @@ def _span(span: Any) -> Entry | None:
     said = _attributes(span.get("attributes"))
     operation = said.pop("gen_ai.operation.name", None) or said.get("llm.request.type")
     model = said.pop("gen_ai.response.model", None) or said.get("gen_ai.request.model")
-    if operation not in OPERATIONS if operation else not model:
+    if str(operation) not in OPERATIONS if operation else not model:
         return None
     trace, id_ = str(span.get("traceId") or ""), str(span.get("spanId") or "")
     begun, ended = (_seconds(span.get(name)) for name in ("startTimeUnixNano", "endTimeUnixNano"))
@@ -103,7 +103,7 @@ def _span(span: Any) -> Entry | None:
 
 
 def _error(status: Any) -> str | None:
-    failed = isinstance(status, dict) and status.get("code") in {2, "STATUS_CODE_ERROR"}
+    failed = isinstance(status, dict) and status.get("code") in (2, "STATUS_CODE_ERROR")
     return str(status.get("message") or "error") if failed else None
 
 

@@ -20,7 +20,7 @@ _SAY_SUCCESS = ("correct", "accepted", "thumbs", "reward")
 _PERSONS = ("rating", "thumbs", "accepted")
 _YES = {"true", "yes", "1", "1.0", "up", "thumbs_up", "👍"}
 _NO = {"false", "no", "0", "0.0", "down", "thumbs_down", "👎"}
-_SOURCES: dict[object, Source] = {"ANNOTATION": "person", "EVAL": "judge", "person": "person", "judge": "judge"}
+_SOURCES: dict[str, Source] = {"ANNOTATION": "person", "EVAL": "judge", "person": "person", "judge": "judge"}
 
 
 def take_outcomes(row: Fields) -> tuple[Metric, ...]:
@@ -64,12 +64,12 @@ def score(entry: Any, place: str) -> Metric:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise RowError("wrong value", f"{place} is {shown(entry)}, not a named score")
     value = entry.get("stringValue") or entry.get("string_value") or entry.get("value")
-    kind = entry.get("dataType") or entry.get("data_type")
-    if kind == "BOOLEAN" or (kind in {None, "NUMERIC"} and not isinstance(value, str)):
+    kind = str(entry.get("dataType") or entry.get("data_type") or "NUMERIC")
+    if kind == "BOOLEAN" or (kind == "NUMERIC" and not isinstance(value, str)):
         value = entry.get("value")
     if kind == "BOOLEAN" and value in (0, 1):
         value = bool(value)
-    source = _SOURCES.get(entry.get("source"), "program")
+    source = _SOURCES.get(str(entry.get("source")), "program")
     return Metric(name=entry["name"], value=_value(value, f"{place} {entry['name']!r}"), source=source)
 
 

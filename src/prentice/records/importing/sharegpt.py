@@ -21,7 +21,11 @@ def read_sharegpt(row: Fields, options: LogOptions, tools: Tools) -> Draft:
 
     Raises: RowError.
     """
-    said = row.pop("conversations")
+    said = row.pop("conversations", None)
+    if said is None:
+        raise RowError(
+            "no conversation in it", f"no conversations among {', '.join(map(str, row)) or 'no fields'}"[:200]
+        )
     said = json_in_text(said) if isinstance(said, str) else said
     if not isinstance(said, list):
         raise RowError("malformed message", f"conversations is {shown(said)}, not a list")

@@ -70,7 +70,7 @@ def _next(lines: _Lines, delimiter: str, width: int) -> tuple[int, list[str] | R
     return None
 
 
-def _record(lines: _Lines, delimiter: str, width: int) -> tuple[int, list[str]] | tuple[int, RowError]:
+def _record(lines: _Lines, delimiter: str, width: int) -> tuple[int, list[str] | RowError]:
     """A row: one line, or as many as its open quote takes; where no row comes of it, the first line alone is bad.
 
     Args:
