@@ -11,41 +11,42 @@ import typer
 from prentice.app.cli.options import user_errors
 
 if TYPE_CHECKING:
-    from prentice.estimation import EstimateConfig
+    from prentice.estimation import Estimate, EstimateConfig
     from prentice.estimation.estimate import Finder
     from prentice.records import Episode
     from prentice.records.importing import Rejected
 
 
+Logs = Annotated[
+    list[str], typer.Argument(help="Files of logs, folders of them, a project's folder, a store, or a database URL.")
+]
+Days = Annotated[float | None, typer.Option(help="Days that the logs cover, where they hold no times.")]
+Calls = Annotated[float | None, typer.Option(help="Calls in a month, where the logs are only some of them.")]
+Prices = Annotated[
+    list[str] | None,
+    typer.Option(metavar="MODEL=IN,OUT", help="Your own price, in dollars per million tokens; may be repeated."),
+]
+Assume = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=A,B", help="A careful and a hopeful value to reckon with, such as taken=0.5,0.9."),
+]
+Format = Annotated[str | None, typer.Option("--as", help="The format of the files; default: told from them.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything that was found as JSON.")]
+
+
 def estimate(
-    logs: Annotated[
-        list[str],
-        typer.Argument(help="Files of logs, folders of them, a project's folder, a store, or a database URL."),
-    ],
-    days: Annotated[float | None, typer.Option(help="Days that the logs cover, where they hold no times.")] = None,
-    calls_per_month: Annotated[
-        float | None, typer.Option(help="Calls in a month, where the logs are only some of them.")
-    ] = None,
-    price: Annotated[
-        list[str] | None,
-        typer.Option(metavar="MODEL=IN,OUT", help="Your own price, in dollars per million tokens; may be repeated."),
-    ] = None,
-    assume: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=A,B", help="A careful and a hopeful value to reckon with, such as taken=0.5,0.9."),
-    ] = None,
-    as_: Annotated[str | None, typer.Option("--as", help="The format of the files; default: told from them.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything that was found as JSON.")] = False,
+    logs: Logs,
+    days: Days = None,
+    calls_per_month: Calls = None,
+    price: Prices = None,
+    assume: Assume = None,
+    as_: Format = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say what logs cost, what of them a small model could learn, what is missing for it, and when it would pay.
 
     Nothing is stored and nothing is sent. Exit code: 0 done, 2 something to fix.
     """
-    from json import dumps
-
-    from rich.console import Console
-
-    from prentice.app.cli.estimate_views import print_estimate
     from prentice.app.cli.terminal import terminal_progress
     from prentice.estimation import estimate as reckon
     from prentice.estimation import parse_prices
@@ -61,9 +62,23 @@ def estimate(
         personal, unseen = _finder()
         found = reckon(read, config, prices=prices, personal=personal)
     if as_json:
-        typer.echo(dumps(found.model_dump(mode="json") | {"left_out": left_out.reasons}, indent=2, ensure_ascii=False))
+        _print_json(found, left_out)
     else:
-        print_estimate(found, [*left_out.lines(), *unseen], Console())
+        _print(found, [*left_out.lines(), *unseen])
+
+
+def _print_json(found: Estimate, left_out: _LeftOut) -> None:
+    from json import dumps
+
+    typer.echo(dumps(found.model_dump(mode="json") | {"left_out": left_out.reasons}, indent=2, ensure_ascii=False))
+
+
+def _print(found: Estimate, beside: Sequence[str]) -> None:
+    from rich.console import Console
+
+    from prentice.app.cli.estimate_views import print_estimate
+
+    print_estimate(found, beside, Console())
 
 
 class _LeftOut:
