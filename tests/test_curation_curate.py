@@ -125,7 +125,7 @@ def test_every_reason_to_drop_a_row_is_named_and_counted(tmp_path: Path) -> None
     assert manifest.runs == ("run",)
     assert summary(manifest)[0] == "kept 2 of 10 rows (20 %): 2 train"
     assert summary(manifest)[-1] == "no kept row for 1 of the choices: pin"
-    assert "dropped 1 (11 %): no metric `success`" in summary(manifest)
+    assert "dropped 1 (10 %): no metric `success`" in summary(manifest)
 
 
 def test_agreement_keeps_rows_without_any_label(tmp_path: Path) -> None:
