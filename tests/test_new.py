@@ -15,11 +15,13 @@ from typer.testing import CliRunner, Result
 
 from prentice.app.cli.main import app
 from prentice.errors import ConfigError, DataError
-from prentice.pipeline import Project
+from prentice.pipeline import Context, Project, run_stage
 from prentice.pipeline.checking import check
 from prentice.pipeline.scaffold import Answers, draft, guess_grader, read_share, read_table
 from prentice.pipeline.scaffold.splits import assign
 from prentice.pipeline.scaffold.teachers import find_teacher
+from prentice.progress import Silent
+from prentice.records.parquet import read_dataset
 from prentice.tasks.graders import GRADERS
 from yours_task import notes
 
@@ -62,6 +64,17 @@ def test_three_files_are_written_from_a_table_of_any_columns_and_nothing_is_wron
     counts = Counter(row["split"] for row in rows)
     assert counts["prompt"] == 3
     assert 20 < counts["test"] < 52
+
+
+def test_a_new_project_runs_at_once_as_far_as_the_dataset(tmp_path: Path) -> None:
+    file = table(tmp_path, notes(40))
+    assert new(tmp_path / "mine", "--cases", file, "--teacher", "task:answer key", "--yes").exit_code == 0
+    context = Context(Project(tmp_path / "mine"), Silent())
+    assert run_stage(context, "rollout").facts["right"] == len(context.project.task.cases("train"))
+    run_stage(context, "curate")
+    manifest, examples = read_dataset(context.folder("curate"))
+    assert manifest.ledger.kept == len(context.project.task.cases("train"))
+    assert all(row.messages[0].content.startswith("What is the total?") for row in examples)
 
 
 @pytest.mark.parametrize("grade", sorted(GRADERS.rows))
