@@ -76,9 +76,10 @@ def fill(path: Path, words: Mapping[tuple[str, str], Cells]) -> Path:
         write_csv(path, rows)
         return path
     book = openpyxl.load_workbook(path)
-    for row in book["episodes"].iter_rows(min_row=2):
-        for name, value in words.get((row[0].value, row[1].value), {}).items():
-            row[COLUMNS.index(name)].value = value
+    sheet: Any = book["episodes"]
+    for cells in sheet.iter_rows(min_row=2):
+        for name, value in words.get((cells[0].value, cells[1].value), {}).items():
+            cells[COLUMNS.index(name)].value = value
     book.save(path)
     return path
 

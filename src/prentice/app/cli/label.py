@@ -44,7 +44,7 @@ def label(  # noqa: PLR0913, PLR0917 - a flag for each way of asking people
             raise DataError("--out and --in are two steps", "write the sheet, let it be filled in, then read it")
         with open_store(place) as store:
             if in_ is not None:
-                _read_back(store, in_, _name(author), dry_run)
+                _read_back(store, in_, author_name(author), dry_run)
                 return
             ids = in_order(store, Filter.parse(where or ()), order)[:limit]
             if not ids:
@@ -52,7 +52,7 @@ def label(  # noqa: PLR0913, PLR0917 - a flag for each way of asking people
             if out is not None:
                 _hand_out(store, ids, out)
             else:
-                _by_key(store, ids, _name(author), again)
+                _by_key(store, ids, author_name(author), again)
 
 
 def _hand_out(store: Store, ids: list[str], out: Path) -> None:
@@ -121,7 +121,11 @@ def _say_goodbye(session: Session, console: Console) -> None:
     console.print(f"{left:,} left; the same command goes on from here" if left else "nothing is left")
 
 
-def _name(author: str | None) -> str:
+def author_name(author: str | None) -> str:
+    """Whose words these are: who is named, else the user of this machine.
+
+    Raises: DataError if there is neither, or the name cannot be kept.
+    """
     import getpass
 
     from prentice.errors import DataError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from prentice.app.cli.chat import chat
 from prentice.app.cli.check import check
 from prentice.app.cli.curate import curate
 from prentice.app.cli.demo import demo
@@ -49,6 +50,7 @@ app.command()(report)
 app.command()(schema)
 app.add_typer(episodes, name="episodes")
 app.command()(label)
+app.command()(chat)
 app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")
 

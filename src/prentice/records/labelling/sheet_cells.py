@@ -21,7 +21,7 @@ from prentice.records.labelling.sheet_out import KINDS, MOST_ROWS, needs_openpyx
 from prentice.records.labelling.sheet_rows import COLUMNS, EPISODE, NEEDED, TO_FILL, TURN
 
 if TYPE_CHECKING:
-    from openpyxl.cell.cell import Cell
+    from openpyxl.cell.cell import Cell, MergedCell
     from openpyxl.worksheet.worksheet import Worksheet
 
 _DELIMITERS = ",;\t"
@@ -174,8 +174,8 @@ def _xlsx_lines(path: Path, data: bytes) -> Iterator[Line]:
     found = [(sheet, *header) for sheet in book.worksheets if (header := _sheet_header(path, sheet)) is not None]
     if not found:
         raise _no_header(path)
-    for sheet, number, header in found:
-        yield from _sheet_lines(sheet, number, header, sheet.title if len(found) > 1 else "")
+    for sheet, number, columns in found:
+        yield from _sheet_lines(sheet, number, columns, sheet.title if len(found) > 1 else "")
 
 
 def _book(path: Path, data: bytes) -> Any:
@@ -236,7 +236,7 @@ def _merged(sheet: Worksheet, header: Mapping[str, int]) -> dict[int, list[tuple
     return found
 
 
-def _text(cell: Cell) -> str:
+def _text(cell: Cell | MergedCell) -> str:
     """The text of a cell.
 
     Raises: ValueError if it holds something that is no longer what was typed.
