@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from pydantic import AwareDatetime
 
-from prentice.errors import DataError, MissingExtraError
+from prentice.errors import DataError, MissingExtraError, StoreError
 from prentice.pipeline.recording import Recording, policy_of
 from prentice.records.episodes import Split
 from prentice.serving.client import Listener, recorded
@@ -88,7 +88,8 @@ def feedback(episode: str, *, project: str | Path = ".", success: bool | None = 
     try:
         checked = read_feedback(body)
         recorder = _recorder_of(Recording.of(project))
-        recorder.flush(FLUSH_S)
+        if not recorder.flush(FLUSH_S):
+            raise StoreError(f"the calls before it are not stored yet: {recorder.trouble}", "say it again later")
         return add_feedback(recorder.store(), checked)["id"]
     except HttpError as error:
         raise DataError(error.message) from error

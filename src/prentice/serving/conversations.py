@@ -49,8 +49,10 @@ class Conversations:
 def _ending(messages: Sequence[Any]) -> bytes:
     """A hash of what was said, whatever a client adds to messages or leaves out of them."""
     said = [
-        [m.get("role"), m.get("content") or "", [call.get("function") for call in m.get("tool_calls") or ()]]
-        for m in messages
-        if isinstance(m, dict)
+        [m.get("role"), m.get("content") or "", _called(m.get("tool_calls"))] for m in messages if isinstance(m, dict)
     ]
     return hashlib.blake2b(to_json(said, inf_nan_mode="strings"), digest_size=16).digest()
+
+
+def _called(calls: Any) -> list[Any]:
+    return [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []

@@ -64,7 +64,8 @@ class _Doors:
         self._access.check(request.headers, "feedback")
         said = read_feedback(read_object(await read_body(request, self._config)))
         # what is said of a call may come before the call is stored
-        await asyncio.to_thread(self._recorder.flush, FLUSH_S)
+        if not await asyncio.to_thread(self._recorder.flush, FLUSH_S):
+            raise HttpError(503, "the calls before it are not stored yet: send it again later", code="store_down")
         try:
             stored = await asyncio.to_thread(lambda: add_feedback(self._recorder.store(), said))
         except StoreError as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,12 +23,12 @@ from prentice.records.episodes import Split
 from prentice.records.guard import Guard
 from prentice.records.importing.chats import Tools
 from prentice.records.importing.conversations import LogOptions
-from prentice.records.importing.faults import RowError
 from prentice.records.importing.openai import read_openai
 from prentice.records.store import Store
 from prentice.serving.conversations import Conversations
 from prentice.serving.costs import Prices
 from prentice.serving.labels import Labels, stored_id
+from prentice.serving.refusals import Refusals
 from prentice.serving.spool import Spool
 
 LOG = logging.getLogger("prentice.record")
@@ -37,6 +36,8 @@ GATHER_S = 0.1
 """A transaction costs as much as many calls: it waits so long for more of them."""
 LONGEST_PAUSE_S = 5.0
 DEFAULT_SPOOL_BYTES = 1_000_000_000
+TAKE_OVER_S = 30.0
+"""How often an idle recorder looks for what others that were killed have left."""
 REFUSED = "refused.jsonl"
 """Beside the spool: what could not become a record, with the reason."""
 
@@ -96,11 +97,12 @@ class Recorder:
         self._conversations = Conversations()
         self._tools = Tools()
         self._store: Store | None = None
-        self._work = threading.Event()
+        self._work, self._hurry = threading.Event(), threading.Event()
         self._stopping = False
         self._stored = threading.Condition()
-        self._refusing, self._opening = threading.Lock(), threading.Lock()
+        self._counting, self._opening, self._guarding = threading.Lock(), threading.Lock(), threading.Lock()
         self._prices = Prices()
+        self._refusals = Refusals(self._home / REFUSED, guard, most_bytes)
         self.recorded = self.lost = self.refused = 0
         self.trouble = ""
         """What keeps records from the store now, in one line."""
@@ -115,23 +117,27 @@ class Recorder:
     def record(self, exchange: Exchange) -> None:
         """Write a call to disk; it is recorded when this returns, whatever becomes of the process."""
         try:
-            call = self._call(exchange)
-        except (RowError, ValidationError, ValueError, PrenticeError) as error:
+            line = self._call(exchange).model_dump_json().encode()
+        except Exception as error:
             self._refuse(to_json([exchange.asked, exchange.answered], fallback=repr).decode("utf-8", "replace"), error)
             return
-        if self._spool.append(call.model_dump_json().encode()):
-            self.recorded += 1
+        kept = self._spool.append(line)
+        with self._counting:
+            self.recorded += kept
+            self.lost += not kept
+            lost = self.lost
+        if kept:
             self._work.set()
-        else:
-            self.lost += 1
-            if self.lost & (self.lost - 1) == 0:  # said at 1, 2, 4, 8 ...: not for every call of a long outage
-                LOG.error("the spool is full: %d calls were answered and not recorded", self.lost)
+        elif lost & (lost - 1) == 0:  # said at 1, 2, 4, 8 ...: not for every call of a long outage
+            LOG.error("the spool or its disk is full: %d calls were answered and not recorded", lost)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was recorded is stored; return whether it is."""
+        """Wait until all that was recorded before is stored; return whether it is."""
+        recorded = self._spool.appended
+        self._hurry.set()
         self._work.set()
         with self._stored:
-            return self._stored.wait_for(lambda: not self._spool.waiting, timeout_s)
+            return self._stored.wait_for(lambda: self._spool.removed >= recorded, timeout_s)
 
     @property
     def waiting(self) -> int:
@@ -177,7 +183,10 @@ class Recorder:
             failure=Failure(where="model", message=exchange.problem) if turn is None else None,
             tags={"episode": exchange.episode, **labels.tags},
         )
-        return call if self._guard is None else self._guard.call(call)
+        if self._guard is None:
+            return call
+        with self._guarding:
+            return self._guard.call(call)
 
     def _turn(self, exchange: Exchange) -> Turn:
         asked, answered = exchange.asked, exchange.answered or {}
@@ -191,21 +200,18 @@ class Recorder:
 
     def _drain(self) -> None:
         pause = 0.1
-        while True:
-            if not self._spool.waiting:
-                with self._stored:
-                    self._stored.notify_all()
-                if self._stopping:
-                    return
-                self._work.wait()
-            self._work.clear()
-            if not self._stopping:
-                time.sleep(GATHER_S)
+        while self._spool.waiting or not self._stopping:
             try:
+                if not self._spool.waiting and not self._work.wait(TAKE_OVER_S):
+                    self._spool.take_over()
+                self._work.clear()
+                if not self._stopping:
+                    self._hurry.wait(GATHER_S)
+                    self._hurry.clear()
                 self._store_some()
                 pause, self.trouble = 0.1, ""
-            except PrenticeError as error:
-                self._say(str(error))
+            except Exception as error:  # whatever it is, calls go on and their records wait
+                self._say(error)
                 if self._stopping:
                     return
                 self._work.wait(pause)
@@ -221,6 +227,8 @@ class Recorder:
                     self._refuse(line.decode("utf-8", "replace"), error)
             self._store_calls(calls)
             self._spool.remove(batch)
+            with self._stored:
+                self._stored.notify_all()
 
     def _store_calls(self, calls: list[Call]) -> None:
         store = self.store()
@@ -236,15 +244,15 @@ class Recorder:
                 self._store_calls([call])
 
     def _refuse(self, text: str, error: Exception) -> None:
-        self.refused += 1
-        reason = " ".join(str(error).split())[:500]
-        LOG.warning("a call could not become a record: %s (kept in %s)", reason, self._home / REFUSED)
-        with self._refusing, (self._home / REFUSED).open("a", encoding="utf-8") as file:
-            file.write(to_json({"at": utc_now(), "reason": reason, "what": text}).decode() + "\n")
+        with self._counting:
+            self.refused += 1
+            self._refusals.keep(text, error)
 
-    def _say(self, trouble: str) -> None:
+    def _say(self, error: Exception) -> None:
+        trouble = str(error) if isinstance(error, PrenticeError) else f"{type(error).__name__}: {error}"
         if trouble != self.trouble:
-            LOG.warning("the store cannot be written, records wait on disk: %s", trouble)
+            a_bug = None if isinstance(error, PrenticeError | OSError) else error
+            LOG.warning("the store cannot be written, records wait on disk: %s", trouble, exc_info=a_bug)
         self.trouble = trouble
 
 

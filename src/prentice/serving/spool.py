@@ -31,42 +31,49 @@ class Batch:
 
 
 class Spool:
-    """An ordered file of lines, in segments.
+    """An ordered file of lines, in segments. Threads may share one.
 
     Args:
         folder: where it lies; processes side by side get folders of their own in it.
         most_bytes: the most that may wait.
-    Raises: StoreError if no folder is free.
+    Raises: StoreError if the folder cannot be written, or has no place for one more process.
     """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
-        self._folder, self._held = _own_folder(folder)
-        self._most = most_bytes
+        self._all, self._most = folder, most_bytes
         self._lock = threading.Lock()
-        _take_over(folder, self._folder)
-        old = _segments(self._folder)
-        self._sizes = {number: self._path(number).stat().st_size for number in old}
-        self._read = (old[0] if old else 1, 0)
-        self._open(old[-1] + 1 if old else 1)
+        try:
+            self._folder, self._held = _own_folder(folder)
+            old = _segments(self._folder)
+            self._sizes = {number: self._path(number).stat().st_size for number in old}
+            self.appended, self.removed = sum(self._sizes.values()), 0
+            self._read = (old[0] if old else 1, 0)
+            self._file = -1
+            self._open(old[-1] + 1 if old else 1)
+            self.take_over()
+        except OSError as error:
+            raise StoreError(f"{folder}: {error.strerror or error}", "records wait there for the store") from error
 
     @property
     def waiting(self) -> int:
-        """Bytes that are not stored yet."""
-        with self._lock:
-            return sum(self._sizes.values()) - self._read[1]
+        """Bytes that are not stored yet: those that were ever appended, less those that were removed."""
+        return self.appended - self.removed
 
     def append(self, line: bytes) -> bool:
-        """Add a line (without its end); return False, and add nothing, if too much waits already."""
+        """Add a line (without its end).
+
+        Returns: False if nothing was added, since too much waits already or the disk takes no more.
+        """
         with self._lock:
-            if sum(self._sizes.values()) + len(line) > self._most:
+            if self.waiting + len(line) > self._most:
                 return False
-            if self._sizes[self._current] > SEGMENT_BYTES:
-                os.close(self._file)
-                self._open(self._current + 1)
-            written = os.write(self._file, line + b"\n")
-            while written <= len(line):
-                written += os.write(self._file, (line + b"\n")[written:])
-            self._sizes[self._current] += written
+            try:
+                if self._sizes[self._current] > SEGMENT_BYTES:
+                    self._open(self._current + 1)
+                self._write(line + b"\n")
+            except OSError:
+                os.ftruncate(self._file, self._sizes[self._current])  # of half a line nothing stays
+                return False
             return True
 
     def read(self, most_bytes: int = 1_000_000) -> Batch | None:
@@ -89,10 +96,12 @@ class Spool:
             return Batch(tuple(line for line in whole.split(b"\n") if line), segment, end)
 
     def remove(self, batch: Batch) -> None:
-        """Remove what is stored."""
+        """Remove what is stored: all up to the end of a batch."""
         with self._lock:
+            passed = [number for number in self._sizes if number < batch.segment]
+            self.removed += sum(self._sizes[number] for number in passed) + batch.end - self._read[1]
             self._read = (batch.segment, batch.end)
-            for number in [n for n in self._sizes if n < batch.segment]:
+            for number in passed:
                 self._drop(number)
             if batch.end >= self._sizes[batch.segment]:
                 if batch.segment == self._current:
@@ -103,6 +112,18 @@ class Spool:
                     self._read = (self._next(batch.segment), 0)
                     self._drop(batch.segment)
 
+    def take_over(self) -> None:
+        """Move here what processes that are gone have left in folders of their own."""
+        from filelock import FileLock, Timeout
+
+        for other in sorted(path for path in self._all.iterdir() if path.is_dir() and path != self._folder):
+            try:
+                with FileLock(other / "lock").acquire(timeout=0), self._lock:
+                    for number in _segments(other):
+                        self._join(other / _name(number))
+            except Timeout:
+                continue
+
     def close(self) -> None:
         """Let go of the folder; what waits stays in it."""
         with self._lock:
@@ -110,6 +131,20 @@ class Spool:
             if not self._sizes[self._current]:
                 self._path(self._current).unlink(missing_ok=True)
             self._held.release()
+
+    def _join(self, file: Path) -> None:
+        size, place = file.stat().st_size, self._current + 1
+        file.rename(self._path(place))
+        self._sizes[place] = size
+        self.appended += size
+        self._open(place + 1)
+
+    def _write(self, data: bytes) -> None:
+        written = os.write(self._file, data)
+        while written < len(data):
+            written += os.write(self._file, data[written:])
+        self._sizes[self._current] += written
+        self.appended += written
 
     def _next(self, segment: int) -> int:
         return min(number for number in self._sizes if number > segment)
@@ -119,8 +154,10 @@ class Spool:
         del self._sizes[number]
 
     def _open(self, number: int) -> None:
-        self._current = number
-        self._file = os.open(self._path(number), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        file = os.open(self._path(number), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        if self._file >= 0:
+            os.close(self._file)
+        self._current, self._file = number, file
         self._sizes[number] = 0
 
     def _path(self, number: int) -> Path:
@@ -133,20 +170,6 @@ def _name(segment: int) -> str:
 
 def _segments(folder: Path) -> list[int]:
     return sorted(int(path.stem) for path in folder.glob("*.jsonl") if path.stem.isdigit())
-
-
-def _take_over(folder: Path, own: Path) -> None:
-    """Move here what processes that are gone have left in folders of their own."""
-    from filelock import FileLock, Timeout
-
-    for other in sorted(path for path in folder.iterdir() if path.is_dir() and path != own):
-        try:
-            with FileLock(other / "lock").acquire(timeout=0):
-                for number in _segments(other):
-                    free = max(_segments(own), default=0) + 1
-                    (other / _name(number)).rename(own / _name(free))
-        except Timeout:
-            continue
 
 
 def _own_folder(folder: Path) -> tuple[Path, FileLock]:
