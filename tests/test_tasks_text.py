@@ -221,6 +221,7 @@ def test_the_fingerprint_changes_with_cases_prompts_and_the_graders_code(tmp_pat
     ("rows", "message"),
     [
         ("id,split,text\na,dev,x\n", r"cases\.csv:2: split 'dev' is not one of prompt, train, val, test"),
+        ("id,text,expected\na,x,1\n", r"cases\.csv:2: there is no column split"),
         ("id,split,text,expected\n,train,x,1\n", r"cases\.csv:2: the case has no id"),
         ("id,split,text,expected\na,train, ,1\n", r"cases\.csv:2: the inputs are empty"),
         ("id,split,text,expected\na,train,x,1\na,test,y,2\n", r"cases\.csv:3: id 'a' occurred in line 2"),

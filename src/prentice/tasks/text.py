@@ -117,7 +117,12 @@ class Text:
         where = f"{self.path}:{line}"
         split = row.get("split")
         if split not in SPLITS:
-            raise DataError(f"{where}: split {split!r} is not one of {', '.join(SPLITS)}")
+            said = (
+                "there is no column split"
+                if "split" not in row
+                else f"split {split!r} is not one of {', '.join(SPLITS)}"
+            )
+            raise DataError(f"{where}: {said}", "train to learn from, test to measure, prompt for worked examples")
         case = make_case(where, {**row, "split": "train" if split == PROMPT else split})
         if isinstance(case.expected, str) and not case.expected.strip():
             case = case.model_copy(update={"expected": None})
