@@ -12,13 +12,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from prentice.serving.serve import bind
+from prentice.serving.serve import bind, server_of
 
 MODELS = ("echo", "tools", "slow", "fails", "limited", "breaks", "garbage")
 
@@ -137,10 +136,10 @@ def _error(status: int, message: str, code: str) -> Response:
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """Serve an application on a free port of this machine; yields its URL with `/v1`."""
+def serving(app: Any, patience_s: float = 60.0) -> Iterator[str]:
+    """Serve an application on a free port of this machine, as `prentice record` does; yields its URL with `/v1`."""
     bound = bind("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
+    server = server_of(app, patience_s)
     thread = threading.Thread(target=lambda: server.run(sockets=[bound]), daemon=True)
     thread.start()
     try:

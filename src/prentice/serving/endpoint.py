@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -23,18 +22,17 @@ from prentice.serving.feedback import add_feedback, read_feedback
 from prentice.serving.http_errors import HttpError
 from prentice.serving.openapi import document
 from prentice.serving.recorder import Recorder
-from prentice.serving.relay import Relay, error_response
+from prentice.serving.relay import Relay, Through, error_response
 from prentice.serving.upstream import Upstream
 
 FLUSH_S = 5.0
 """How long feedback waits for the calls before it to be stored."""
-_PATH = re.compile(r"(/[A-Za-z0-9_:@~-][A-Za-z0-9_:.@~-]*){1,8}")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 def make_app(upstream: Upstream, recorder: Recorder, access: Access, config: RecordConfig) -> Starlette:
     """The ASGI application; it closes what it was given when it ends."""
-    doors = _Doors(upstream, recorder, access, config)
+    doors = _Doors(recorder, access, config)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -46,7 +44,7 @@ def make_app(upstream: Upstream, recorder: Recorder, access: Access, config: Rec
         routes=[
             Route("/v1/chat/completions", Relay(upstream, recorder, access, config), methods=["POST"]),
             Route("/v1/feedback", _answering(doors.feedback), methods=["POST"]),
-            Route("/v1/{path:path}", _answering(doors.others), methods=["GET", "POST", "DELETE"]),
+            Route("/v1/{path:path}", Through(upstream, access, config), methods=["GET", "POST", "DELETE"]),
             Route("/health", _answering(doors.health), methods=["GET"]),
             Route("/openapi.json", _answering(doors.openapi), methods=["GET"]),
         ],
@@ -56,8 +54,8 @@ def make_app(upstream: Upstream, recorder: Recorder, access: Access, config: Rec
 
 
 class _Doors:
-    def __init__(self, upstream: Upstream, recorder: Recorder, access: Access, config: RecordConfig) -> None:
-        self._upstream, self._recorder, self._access, self._config = upstream, recorder, access, config
+    def __init__(self, recorder: Recorder, access: Access, config: RecordConfig) -> None:
+        self._recorder, self._access, self._config = recorder, access, config
 
     async def feedback(self, request: Request) -> Response:
         """Store one piece of feedback."""
@@ -71,22 +69,6 @@ class _Doors:
         except StoreError as error:
             raise HttpError(503, f"the store cannot be written: {error.problem}", code="store_down") from error
         return Response(to_json(stored), media_type="application/json")
-
-    async def others(self, request: Request) -> Response:
-        """Any other path of OpenAI's form: passed through, not recorded."""
-        self._access.check(request.headers, "chat")
-        path = "/" + request.path_params["path"]
-        if not _PATH.fullmatch(path) or request.scope["raw_path"].decode("latin-1") != f"/v1{path}":
-            raise HttpError(404, f"there is no /v1{path[:100]} here", code="unknown_url")
-        body = await read_body(request, self._config) if request.method == "POST" else b""
-        query = request.url.query
-        async with self._upstream.ask(
-            request.method, path + (f"?{query}" if query else ""), request.headers, body
-        ) as answer:
-            if answer.chunks is None:
-                return Response(answer.body, answer.status, headers=answer.headers)
-            data = b"".join([chunk async for chunk in answer.chunks])
-            return Response(data, answer.status, headers=answer.headers)
 
     async def health(self, request: Request) -> Response:
         """How it stands: 200 while calls are answered and recorded."""

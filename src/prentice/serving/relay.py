@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +21,10 @@ from prentice.serving.http_errors import HttpError
 from prentice.serving.recorder import Exchange, Recorder
 from prentice.serving.streams import chunk_of
 from prentice.serving.upstream import Answer, Upstream
-from prentice.serving.witness import Witness
+from prentice.serving.witness import Hearing, Unheard, Witness
 
 PATH = "/chat/completions"
+_PATH = re.compile(r"(/[A-Za-z0-9_:@~-][A-Za-z0-9_:.@~-]*){1,8}")
 _MOST_KNOWN = 30
 
 
@@ -86,6 +88,38 @@ class Relay:
         return to_json({**said, "error": {**error, "message": f"{error.get('message')} (known: {shown})"}})
 
 
+@dataclass
+class Through:
+    """All other paths of OpenAI's form: passed on, not recorded."""
+
+    upstream: Upstream
+    access: Access
+    config: RecordConfig
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        try:
+            self.access.check(request.headers, "chat")
+            path = _plain_path(request)
+            body = await read_body(request, self.config) if request.method == "POST" else b""
+            async with self.upstream.ask(request.method, path, request.headers, body) as answer:
+                if answer.chunks is not None:
+                    await _Stream(Unheard(), self.config.client_timeout_s).relay(answer, receive, send)
+                else:
+                    await Response(answer.body, answer.status, answer.headers)(scope, receive, send)
+        except HttpError as error:
+            await error_response(error)(scope, receive, send)
+
+
+def _plain_path(request: Request) -> str:
+    path = "/" + request.path_params["path"]
+    # what is written in other words could name something else to who answers
+    if not _PATH.fullmatch(path) or request.scope["raw_path"].decode("latin-1") != f"/v1{path}":
+        raise HttpError(404, f"there is no /v1{path[:100]} here", code="unknown_url")
+    return f"{path}?{request.url.query}" if request.url.query else path
+
+
 class _Stream:
     """A streamed answer.
 
@@ -93,7 +127,7 @@ class _Stream:
         patience_s: how long a client may take for the next part.
     """
 
-    def __init__(self, witness: Witness, patience_s: float) -> None:
+    def __init__(self, witness: Hearing, patience_s: float) -> None:
         self._witness, self._patience_s = witness, patience_s
 
     async def relay(self, answer: Answer, receive: Receive, send: Send) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
 from prentice.errors import ConfigError
 
+if TYPE_CHECKING:
+    import uvicorn
+
 _WAITING = 1024
+_LOOK_S = 1
 _GRACE_S = 30
 """What is under way when it is told to stop may take so long."""
 
@@ -30,17 +35,37 @@ def bind(host: str, port: int) -> socket.socket:
     return found
 
 
-def serve(app: ASGIApp, bound: socket.socket) -> None:
-    """Answer until SIGINT or SIGTERM; what is under way is finished then."""
+def serve(app: ASGIApp, bound: socket.socket, patience_s: float) -> None:
+    """Answer until SIGINT or SIGTERM; what is under way is finished then.
+
+    Args:
+        patience_s: how long a client may keep us waiting.
+    """
+    server_of(app, patience_s).run(sockets=[bound])
+
+
+def server_of(app: ASGIApp, patience_s: float) -> uvicorn.Server:
+    """The server, not yet running."""
     import uvicorn
 
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=_GRACE_S,
+    from prentice.serving.connections import Connection, let_go
+
+    async def look() -> None:
+        let_go(server.server_state.connections, patience_s)
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=Connection,
+            ws="none",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=_GRACE_S,
+            callback_notify=look,
+            timeout_notify=_LOOK_S,
+        )
     )
-    uvicorn.Server(config).run(sockets=[bound])
+    return server

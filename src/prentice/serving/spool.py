@@ -36,11 +36,12 @@ class Spool:
     Args:
         folder: where it lies; processes side by side get folders of their own in it.
         most_bytes: the most that may wait.
+        segment_bytes: a segment that is longer is followed by a new one.
     Raises: StoreError if the folder cannot be written, or has no place for one more process.
     """
 
-    def __init__(self, folder: Path, most_bytes: int) -> None:
-        self._all, self._most = folder, most_bytes
+    def __init__(self, folder: Path, most_bytes: int, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self._all, self._most, self._segment = folder, most_bytes, segment_bytes
         self._lock = threading.Lock()
         try:
             self._folder, self._held = _own_folder(folder)
@@ -68,7 +69,7 @@ class Spool:
             if self.waiting + len(line) > self._most:
                 return False
             try:
-                if self._sizes[self._current] > SEGMENT_BYTES:
+                if self._sizes[self._current] > self._segment:
                     self._open(self._current + 1)
                 self._write(line + b"\n")
             except OSError:

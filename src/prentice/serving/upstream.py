@@ -93,8 +93,9 @@ class PassThrough:
                 method, self.base_url + path, data=body or None, headers=self._headers(headers)
             ) as response:
                 back = {key.lower(): value for key, value in response.headers.items()}
-                kept = {k: v for k, v in back.items() if k in PASSED_BACK or k.startswith(PREFIXES_BACK)}
-                kept["content-type"] = back.get("content-type", "application/json")
+                named = (*PASSED_BACK, "content-type")
+                kept = {k: v for k, v in back.items() if v.isascii() and (k in named or k.startswith(PREFIXES_BACK))}
+                kept.setdefault("content-type", "application/json")
                 if kept["content-type"].startswith("text/event-stream"):
                     yield Answer(response.status, kept, chunks=self._chunks(response))
                 else:
@@ -137,9 +138,10 @@ class PassThrough:
         return self._session
 
     def _headers(self, given: Mapping[str, str]) -> dict[str, str]:
-        passed = {name: value for name, value in given.items() if name.lower() in PASSED_ON}
+        # of a header that is there twice it is the first that counts, as where keys are checked
+        passed = {name: value for name in PASSED_ON if (value := given.get(name)) is not None}
         if self._key is not None:
-            passed = {name: value for name, value in passed.items() if name.lower() not in ("authorization", "api-key")}
+            passed = {name: value for name, value in passed.items() if name not in ("authorization", "api-key")}
             passed["authorization"] = f"Bearer {self._key}"
         return {**passed, "content-type": "application/json"}
 

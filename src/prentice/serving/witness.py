@@ -7,13 +7,59 @@ The endpoint and the recorded client differ only in what carries the bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 from prentice.records.chats import DISCONNECTED
 from prentice.serving.labels import HEADER
 from prentice.serving.recorder import Exchange, Recorder
 from prentice.serving.streams import DONE, Completion, Events, chunk_of, data_of, only_counts
+
+
+class Hearing(Protocol):
+    """Hears a stream as it passes."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer is labelled with."""
+        ...
+
+    def hear(self, data: bytes) -> Iterable[bytes]:
+        """What of this goes on to the caller."""
+        ...
+
+    def rest(self) -> Iterable[bytes]:
+        """What goes on at the end."""
+        ...
+
+    def ended(self, *, early: bool = False) -> None:
+        """The stream is over."""
+        ...
+
+    def failed(self, problem: str) -> None:
+        """The stream broke off."""
+        ...
+
+
+class Unheard:
+    """Lets all pass."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+
+    def hear(self, data: bytes) -> Iterable[bytes]:
+        """See `Hearing`."""
+        return (data,)
+
+    def rest(self) -> Iterable[bytes]:
+        """See `Hearing`."""
+        return ()
+
+    def ended(self, *, early: bool = False) -> None:
+        """See `Hearing`."""
+
+    def failed(self, problem: str) -> None:
+        """See `Hearing`."""
 
 
 class Witness:

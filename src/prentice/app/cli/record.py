@@ -39,7 +39,7 @@ def record(
         recorder = recording.recorder(server.name)
         url = f"http://{host}:{bound.getsockname()[1]}/v1"
         _say(url, recording.config.upstream, access.by_key)
-        serve(make_app(server, recorder, access, recording.config), bound)
+        serve(make_app(server, recorder, access, recording.config), bound, recording.config.client_timeout_s)
 
 
 def _say(url: str, upstream: str, by_key: bool) -> None:
