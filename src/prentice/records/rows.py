@@ -177,7 +177,7 @@ def _turn_row(turn: Turn, said: Said[Message], parts: _Parts) -> Row:
     entries = [body if len(body) < LONG else f'"{parts.keep(body)}"' for body in bodies]
     return {
         "function": request.function,
-        "inputs": _finite(to_json(request.inputs).decode()),
+        "inputs": _finite(to_json(request.inputs).decode()) if request.inputs else "{}",
         "said": f"[{','.join(entries)}]",
         "shown": to_json(shown).decode(),
         **parts.row(request),
@@ -190,9 +190,13 @@ def _turn_row(turn: Turn, said: Said[Message], parts: _Parts) -> Row:
         "processing_s": reply.processing_s,
         "cost_usd": reply.cost_usd,
         "attempts": reply.attempts,
-        "token_logprobs": to_json([(t.token, t.logprob) for t in reply.token_logprobs]).decode(),
+        "token_logprobs": _logprobs(reply.token_logprobs) if reply.token_logprobs else "[]",
         "extra": _extra(turn.extra),
     }
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> str:
+    return to_json([(token.token, token.logprob) for token in tokens]).decode()
 
 
 def _finite(text: str) -> str:
