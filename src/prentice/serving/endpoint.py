@@ -25,7 +25,7 @@ from prentice.serving.recorder import Recorder
 from prentice.serving.relay import Relay, Through, error_response
 from prentice.serving.upstream import Upstream
 
-FLUSH_S = 5.0
+FLUSH_S = 3.0
 """How long feedback waits for the calls before it to be stored."""
 Handler = Callable[[Request], Awaitable[Response]]
 

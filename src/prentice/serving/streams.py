@@ -95,7 +95,7 @@ class Completion:
                         self._add_call(call)
             elif isinstance(value, str) and isinstance(self._message.get(name), str) and name != "role":
                 self._message[name] += value  # reasoning and refusals come in pieces too
-            elif value is not None and name not in ("content", "tool_calls"):
+            elif value is not None and name not in ("content", "tool_calls", "role"):
                 self._message[name] = value
 
     def _add_call(self, piece: dict[str, Any]) -> None:
