@@ -14,11 +14,14 @@ from pydantic import JsonValue
 
 from prentice.curation import CurateConfig, curate, summary
 from prentice.errors import ConfigError
+from prentice.pipeline import Context, Project, run_stage, states
+from prentice.progress import Silent
 from prentice.records import (
     Demonstration,
     Episode,
     Example,
     Failure,
+    Feedback,
     Manifest,
     Message,
     Metric,
@@ -228,6 +231,29 @@ def test_an_episode_that_comes_in_twice_gives_its_demonstration_once(tmp_path: P
 def test_a_dataset_written_before_there_were_demonstrations_still_reads() -> None:
     old = {"hash": "h", "ledger": {"rows_in": 1, "kept": 1}, "splits": {"train": 1}, "config": {}}
     assert Manifest.model_validate(old).demonstrations == 0
+
+
+def test_new_feedback_on_the_teachers_episodes_makes_the_dataset_anew(tmp_path: Path) -> None:
+    rows = ["id,split,text,label", "1,train,gone,card", "2,train,cash please,cash", "3,test,cash,cash"]
+    (tmp_path / "cases.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (tmp_path / "prentice.toml").write_text(
+        '[task]\nkind = "classify"\ncases = "cases.csv"\ninstructions = "Which?"\n'
+        '[teacher]\nmodel = "task:most frequent label"\n',
+        encoding="utf-8",
+    )
+    context = Context(Project(tmp_path), Silent())
+    for stage in ("rollout", "curate"):
+        run_stage(context, stage)
+    assert dict(states(context))["curate"]
+    with context.project.store() as store:
+        wrong = next(e for e in store.episodes() if not e.metric("success"))
+        right = Message(role="assistant", content="cash" if wrong.turns[0].reply.text == "card" else "card")
+        store.add_feedback([Feedback(id="f", episode=wrong.id, name="demonstration", demonstration=right, at=NOW)])
+    assert not dict(states(context))["curate"]
+    run_stage(context, "curate")
+    manifest, examples = read_dataset(context.folder("curate"))
+    assert (manifest.ledger.kept, manifest.demonstrations) == (2, 1)
+    assert {row.reply.content for row in examples} == {"card", "cash"}
 
 
 some_turn = st.builds(turn, st.sampled_from("abc"), st.sampled_from(["card", "pin", ""]), st.sampled_from([LABELS, ()]))

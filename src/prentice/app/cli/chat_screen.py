@@ -74,7 +74,9 @@ class Talk:
         if all(answer.message is None for answer in exchange.answers):
             return ""
         self._console.print(key_line(TWO if self._blind else ONE))
-        return self._remarks(exchange)
+        typed = self._remarks(exchange)
+        self._console.print()
+        return typed
 
     def _remarks(self, exchange: Exchange) -> str:
         while True:
@@ -158,5 +160,8 @@ def _view(answer: Answer, title: str, blind: bool) -> Group | Text:
 
 def _in_words(standing: Standing, word: str) -> str:
     share = standing.share
-    interval = f" ({share.value:.0%}, 95 % interval {share.low:.0%} to {share.high:.0%})" if standing.judged else ""
-    return f"{standing.spec}: {word} in {standing.good:,} of {standing.judged:,}{interval}"
+    told = f"{standing.spec}: {word} in {standing.good:,} of {standing.judged:,}"
+    if not standing.judged:
+        return told
+    value, low, high = (f"{100 * part:.0f}" for part in (share.value, share.low, share.high))
+    return f"{told} ({value} %, 95 % interval {low} to {high} %)"

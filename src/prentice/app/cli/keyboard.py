@@ -105,7 +105,9 @@ def _here(text: str) -> str | None:
     if "\n" not in text and len(text) < 200:
         typed = line("better answer (empty: leave it): ", text)
         return typed if typed and typed != text else None
-    typer.echo(f"Type the better answer; a line with nothing but {END} ends it. Nothing typed: leave it.")
+    typer.echo(
+        f"Type the better answer; a line with nothing but {END} ends it, and at once leaves the old answer as it is."
+    )
     lines: list[str] = []
     while (typed := line("> ")) is not None:
         if typed == END:
