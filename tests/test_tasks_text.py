@@ -244,6 +244,8 @@ def test_a_wrong_row_is_named_by_file_line_and_value(tmp_path: Path, rows: str, 
         ({"grade": {"kind": "nummer"}}, "no grader named 'nummer'"),
         ({"instructions": "none.md"}, r"none\.md: No such file"),
         ({"prompt": "{a.b}"}, "is not the name of an input"),
+        ({"prompt": "{text:d}"}, "Unknown format code 'd'"),
+        ({"prompt": "{text"}, "a brace that stands for itself is written twice"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, settings: dict[str, Any], message: str) -> None:

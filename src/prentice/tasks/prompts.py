@@ -51,7 +51,7 @@ class Prompt(StageConfig):
 def template(text: str) -> str:
     """`text`, which shows inputs as {name}.
 
-    Raises: ValueError if a brace stands for nothing.
+    Raises: ValueError if a brace stands for nothing, or an input would be shown in a way that no text can be.
     """
     try:
         names = [name for _, name, _, _ in Formatter().parse(text) if name is not None]
@@ -59,6 +59,7 @@ def template(text: str) -> str:
         raise ValueError(f"{error}; a brace that stands for itself is written twice") from error
     if wrong := [name for name in names if not name.isidentifier()]:
         raise ValueError(f"{{{wrong[0]}}} is not the name of an input; a brace that stands for itself is written twice")
+    text.format_map(dict.fromkeys(names, "any text"))
     return text
 
 

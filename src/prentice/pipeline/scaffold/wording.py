@@ -138,10 +138,12 @@ def _grade_lines(grade: str, teacher: str, keys: Sequence[str]) -> list[str]:
 
 
 def _longest(grade: str, keys: Sequence[str]) -> int:
-    """Tokens for the longest answer at two characters a token, and half as much again."""
+    """Tokens for the longest answer: two characters a token and half as much again, for JSON one a character."""
     if grade == "judge" or not any(keys):
         return 256
-    return max(24, -(-3 * max(map(len, keys)) // 4 // 8) * 8)
+    characters = max(map(len, keys))
+    least, tokens = (64, characters) if grade == "json" else (24, 3 * characters // 4)
+    return max(least, -(-tokens // 8) * 8)
 
 
 def _fields(keys: Sequence[str]) -> list[str]:
