@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check models bench-main bench-environments clean
+.PHONY: help install demo test check models bench-main bench-environments bench-yours clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -39,6 +39,9 @@ bench-main: install models ## the measured claims → benchmarks/results/main.js
 
 bench-environments: install models ## environments, rollouts, store, providers → benchmarks/results/environments.json (hours: it trains six students)
 	$(BIN)/python benchmarks/environments.py
+
+bench-yours: install models ## recording, importing, redaction, a task of one's own → benchmarks/results/yours.json (wrk; PRENTICE_LITELLM names the rival)
+	$(BIN)/python benchmarks/yours.py
 
 clean: ## remove what runs have made, keep the environment
 	rm -rf examples/*/.prentice .pytest_cache .mypy_cache .ruff_cache
