@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -31,7 +32,7 @@ PASSED_BACK = frozenset(("retry-after", "x-request-id", "openai-processing-ms"))
 PREFIXES_BACK = ("x-ratelimit-",)
 LONGEST_ANSWER = 64_000_000
 """Bytes of an answer that comes at once."""
-_KNOWN_S = 60.0
+_SENT_AT_ONCE = 500_000
 
 
 @dataclass
@@ -90,7 +91,7 @@ class PassThrough:
         """See `Upstream`."""
         with self._explained():
             async with self._http().request(
-                method, self.base_url + path, data=body or None, headers=self._headers(headers)
+                method, self.base_url + path, data=_in_parts(body), headers=self._headers(headers)
             ) as response:
                 back = {key.lower(): value for key, value in response.headers.items()}
                 named = (*PASSED_BACK, "content-type")
@@ -144,6 +145,11 @@ class PassThrough:
             passed = {name: value for name, value in passed.items() if name not in ("authorization", "api-key")}
             passed["authorization"] = f"Bearer {self._key}"
         return {**passed, "content-type": "application/json"}
+
+
+def _in_parts(body: bytes) -> bytes | io.BytesIO | None:
+    """A body as it is sent: a large one in parts, between which others have their turn."""
+    return io.BytesIO(body) if len(body) > _SENT_AT_ONCE else body or None
 
 
 async def _all_of(response: aiohttp.ClientResponse) -> bytes:
