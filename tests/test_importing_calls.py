@@ -146,7 +146,7 @@ def test_numbered_attributes_and_prompt_events_are_read(tmp_path: Path) -> None:
         "gen_ai.completion.0.tool_calls.0.arguments": "{}",
         "gen_ai.completion.0.finish_reason": "tool_calls",
     }
-    events = [
+    events: list[tuple[str, Attributes]] = [
         ("gen_ai.content.prompt", {"gen_ai.prompt": '[{"role": "user", "content": "hi"}]'}),
         ("gen_ai.content.completion", {"gen_ai.completion": "ho"}),
     ]

@@ -12,11 +12,9 @@ import typer
 from prentice.app.cli.options import user_errors
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from prentice.records.importing import Rejected
+    from prentice.progress import Progress
+    from prentice.records.importing import LogOptions, Rejected
     from prentice.records.importing.storing import Imported
-    from prentice.records.store import Store
 
 SHOWN = 20
 """Rows left out that are printed; `--rejected` writes all."""
@@ -54,41 +52,44 @@ def import_(  # noqa: PLR0913, PLR0917 - a flag for each way in which logs diffe
 
     Exit code: 0 done, also where rows were left out (each is named with its reason); 2 something to fix.
     """
-    import os
+    from prentice.records.importing import LogOptions
 
-    from rich.console import Console
+    with user_errors():
+        options = LogOptions(format=as_, task=task, split=split, function=function, input=input_, output=output)
+        _import(place, files, options, rejected, dry_run=dry_run)
+
+
+def _import(place: str, files: list[Path], options: LogOptions, rejected: Path | None, *, dry_run: bool) -> None:
+    import os
 
     from prentice.app.cli.terminal import terminal_progress
     from prentice.errors import DataError
     from prentice.pipeline.stores import store_to_fill
-    from prentice.records.importing import LogOptions
     from prentice.records.importing.storing import import_logs
 
-    options = LogOptions(format=as_, task=task, split=split, function=function, input=input_, output=output)
-    console = Console()
-    with user_errors():
-        if missing := [str(file) for file in files if not file.is_file()]:
-            raise DataError(f"{missing[0]}: no such file", "name the log files; a shell's * names many")
-        size = sum(file.stat().st_size for file in files)
-        with (
-            store_to_fill(place, only_look=dry_run) as store,
-            _told(rejected, console) as refuse,
-            terminal_progress().bar("reading", size / 1e6, "MB") as bar,
-        ):
-            result = import_logs(
-                files,
-                store,
-                options,
-                dry_run=dry_run,
-                processes=min(os.cpu_count() or 1, 8) if size > SMALL else 0,
-                advance=lambda amount: bar.advance(amount / 1e6),
-                refuse=refuse,
-            )
-        _print(result, place, store, console, dry_run=dry_run)
+    if missing := [str(file) for file in files if not file.is_file()]:
+        raise DataError(f"{missing[0]}: no such file", "name the log files; a shell's * names many")
+    size = sum(file.stat().st_size for file in files)
+    progress = terminal_progress()
+    with (
+        store_to_fill(place, only_look=dry_run) as store,
+        _told(rejected, progress) as refuse,
+        progress.bar("reading", size / 1e6, "MB") as bar,
+    ):
+        result = import_logs(
+            files,
+            store,
+            options,
+            dry_run=dry_run,
+            processes=min(os.cpu_count() or 1, 8) if size > SMALL else 0,
+            advance=lambda amount: bar.advance(amount / 1e6),
+            refuse=refuse,
+        )
+    _print(result, store.place if store else place, dry_run=dry_run)
 
 
 @contextmanager
-def _told(path: Path | None, console: Console) -> Iterator[Refuse]:
+def _told(path: Path | None, progress: Progress) -> Iterator[Refuse]:
     """Where rows that are left out are said: in a file, all of them; else on the terminal, the first."""
     if path is not None:
         from prentice.runs import file_atomic
@@ -102,32 +103,27 @@ def _told(path: Path | None, console: Console) -> Iterator[Refuse]:
         nonlocal told
         told += 1
         if told <= SHOWN:
-            console.print(f"left out: {one}", markup=False, highlight=False, soft_wrap=True)
+            progress.say(f"left out: {one}")
 
     yield say
     if told > SHOWN:
-        console.print(f"... and {told - SHOWN:,} more; --rejected FILE writes all", style="dim")
+        progress.say(f"... and {told - SHOWN:,} more; --rejected FILE writes all")
 
 
-def _print(result: Imported, place: str, store: Store | None, console: Console, *, dry_run: bool) -> None:
+def _print(result: Imported, place: str, *, dry_run: bool) -> None:
+    from rich.console import Console
+
+    console = Console(soft_wrap=True, highlight=False)
     known = result.episodes - result.new
     console.print(
-        f"{result.new:,} episodes {'would be stored' if dry_run else 'stored'} in {store.place if store else place}"
+        f"{result.new:,} episodes {'would be stored' if dry_run else 'stored'} in {place}"
         + (f", {known:,} were there already" if known else ""),
         markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
     if result.episodes:
         splits = ", ".join(f"{result.splits[name]:,} {name}" for name in ("train", "val", "test"))
         judged = f"{result.judged:,} with an outcome, {result.successes:,} of them a success"
-        console.print(
-            f"  {result.turns:,} turns, {result.tool_calls:,} tool calls; {judged}; {splits}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(f"  {result.turns:,} turns, {result.tool_calls:,} tool calls; {judged}; {splits}")
     if result.rejected:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in result.rejected.most_common())
-        console.print(
-            f"{result.rejected.total():,} rows left out: {reasons}", style="yellow", highlight=False, soft_wrap=True
-        )
+        console.print(f"{result.rejected.total():,} rows left out: {reasons}", style="yellow")

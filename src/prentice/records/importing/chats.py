@@ -36,9 +36,9 @@ class Chat:
 
     messages: list[Message] = field(default_factory=list)
     notes: dict[str, Notes] = field(default_factory=dict)
-    _asked: dict[str, None] = field(default_factory=dict)
+    _asked: dict[str, None] = field(default_factory=dict, init=False)
     """Ids of all calls so far."""
-    _open: list[str] = field(default_factory=list)
+    _open: list[str] = field(default_factory=list, init=False)
     """Ids of the calls without a result yet, in order."""
 
     def add(self, raw: Any) -> None:
