@@ -13,7 +13,9 @@ from typing import Any
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from prentice.app.cli.main import app
 from prentice.errors import DataError, UnknownNameError
 from prentice.records import Episode, Message, Metric, Usage, imported_id
 from prentice.records.importing import FORMATS, LogOptions, Rejected, read_logs
@@ -394,3 +396,28 @@ def test_progress_is_told_in_bytes_of_the_file(tmp_path: Path) -> None:
         for _ in read_logs(path, LogOptions(format="openai"), told.append):
             pass
         assert sum(told) == path.stat().st_size
+
+
+def test_the_commands_of_the_page_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = samples()
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "my-project").mkdir()
+    (tmp_path / "my-project" / "prentice.toml").write_text(
+        '[task]\nkind = "x"\n[teacher]\nmodel = "x:y"\n', encoding="utf-8"
+    )
+    files = {"logs.jsonl": "chats.jsonl", "tickets.csv": "tickets.csv", "traces.json": "spans.jsonl"}
+    for name, sample in files.items():
+        (tmp_path / name).write_text(made[sample], encoding="utf-8")
+    (tmp_path / "logs" / "a.jsonl.gz").write_bytes(gzip.compress(made["chats.jsonl"].encode()))
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^prentice (.*?)\s*(?:#.*)?$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(commands) == 9
+    for command in commands:
+        words = [
+            str(found) for word in command.split() for found in (sorted(Path().glob(word)) if "*" in word else [word])
+        ]
+        run = CliRunner().invoke(app, words)
+        assert run.exit_code == 0, f"{command}: {run.output}"
+    assert [episode.task for episode in read(tmp_path / "all.jsonl")].count("support") == 2
+    assert {path.name for path in tmp_path.glob("*.*")} >= {"chats.jsonl", "dataset.parquet", "share.jsonl.gz"}
+    assert len(read(tmp_path / "dataset.parquet")) == 4
