@@ -74,7 +74,7 @@ def test_keys_judge_correct_and_comment_and_all_of_it_can_be_taken_back(store: P
         terminal.ask("c", "comment: ")
         assert "“rather curt”" in terminal.type("rather curt", "your comment is kept")
         assert "Where is my card 1?" in terminal.press("a", "1 of 4, 1 accepted")
-        assert terminal.ask("e", "better answer").endswith("answer 1")
+        terminal.ask("e", "better answer (empty: leave it): answer 1")
         terminal.type(" in full", "2 of 4, 1 accepted, 1 corrected")
         assert "Where is my card 0?" in terminal.screen
         assert "reply 2" in terminal.press("r", "3 of 4, 1 accepted, 1 rejected, 1 corrected")
@@ -121,7 +121,7 @@ def test_turns_are_judged_one_by_one_where_t_says_so(store: Path, tmp_path: Path
         terminal.press("t", "about this turn")
         assert "turn 0 (of 0 to 2)" in terminal.press("p") + terminal.press("\x1b[D")
         assert "turn 1 (of 0 to 2)" in terminal.press("a")
-        assert terminal.ask("e", "better answer").endswith('→ look({"at": 1})')
+        terminal.ask("e", 'better answer (empty: leave it): → look({"at": 1})')
         # an answer that calls a tool nobody knows can be gone on with, or dropped
         terminal.type("\x15-> lok({})", "did you mean look?", clears=False)
         terminal.ask("e", "better answer")
@@ -163,6 +163,14 @@ def test_an_editor_of_ones_own_gets_the_answer_and_gives_it_back(store: Path, tm
         terminal.send("e")
         assert "1 of 1, 1 corrected" in terminal.end()[1]
     assert read(store, "c2").demonstrations[0].message == assistant("Better\n\n 2")
+
+
+def test_an_editor_that_fails_changes_nothing_and_is_named(store: Path, tmp_path: Path) -> None:
+    more = {"EDITOR": f"{sys.executable} -c 'raise SystemExit(3)'"}
+    with Terminal("label", store, "--author", "ann", cwd=tmp_path, more=more) as terminal:
+        terminal.wait("answer 2")
+        assert "0 of 4" in terminal.press("e", "ended with 3")
+    assert read(store, "c2").demonstrations == ()
 
 
 def test_without_a_terminal_one_line_says_what_to_do_instead(store: Path) -> None:

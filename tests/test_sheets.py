@@ -6,6 +6,8 @@ import csv
 import datetime
 import math
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -20,7 +22,7 @@ from typer.testing import CliRunner
 
 from prentice.app.cli.main import app
 from prentice.errors import DataError
-from prentice.records import Episode, Feedback, Message, Reply, Request, Turn
+from prentice.records import Call, Episode, Feedback, Message, Reply, Request, Turn
 from prentice.records.labelling.sheet_cells import Line, read_lines
 from prentice.records.labelling.sheet_in import SheetOutcome, read_sheet
 from prentice.records.labelling.sheet_out import neutral, restored, write_sheet
@@ -522,3 +524,41 @@ def test_the_command_writes_a_sheet_and_reads_it_back(store: Store, tmp_path: Pa
     assert [each.author for each in store.feedback_that()] == ["ann"]
     wrong = CliRunner().invoke(app, ["label", place, "--out", str(tmp_path / "sheet.ods")])
     assert "no kind of sheet that is known" in wrong.stderr
+
+
+class Blacken:
+    """A guard that knows one secret."""
+
+    def episode(self, episode: Episode) -> Episode:
+        return episode
+
+    def feedback(self, feedback: Feedback) -> Feedback:
+        value = feedback.value.replace("Bob", "[NAME]") if isinstance(feedback.value, str) else feedback.value
+        shown = feedback.demonstration
+        if shown is not None:
+            shown = shown.model_copy(update={"content": shown.content.replace("Bob", "[NAME]")})
+        return feedback.model_copy(update={"value": value, "demonstration": shown})
+
+    def call(self, call: Call) -> Call:
+        return call
+
+
+def test_what_the_guard_blackens_is_still_the_same_when_the_sheet_is_read_again(filled: Path, tmp_path: Path) -> None:
+    write_sheet(tmp_path / "sheet.csv", EPISODES)
+    fill(tmp_path / "sheet.csv", {(FREE, "0"): {"better_answer": "ask Bob", "comment": "Bob knows"}})
+    with Store.open(shutil.copy(filled, tmp_path), Blacken()) as store:
+        assert read_sheet(store, tmp_path / "sheet.csv", "ann").new.total() == 3
+        assert read_sheet(store, tmp_path / "sheet.csv", "ann").new.total() == 0
+        assert "Bob" not in str(store.feedback_that())
+
+
+def test_without_openpyxl_the_install_line_is_named(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['openpyxl'] = None\n"
+        "from pathlib import Path\n"
+        "from prentice.errors import MissingExtraError\n"
+        "from prentice.records.labelling.sheet_out import write_sheet\n"
+        "try:\n    write_sheet(Path('sheet.xlsx'), [])\nexcept MissingExtraError as error:\n    print(error)\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "pip install 'prentice[sheets]', or use a .csv file" in shown.stdout

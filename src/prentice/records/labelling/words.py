@@ -29,8 +29,8 @@ class Words:
 
     @property
     def single(self) -> bool:
-        """Whether a word on the only turn is one on the whole episode."""
-        return len(self.episode.turns) == 1
+        """Whether a word on a turn is one on the whole episode, as it has no other turn."""
+        return len(self.episode.turns) < 2
 
     def verdict(self, turn: int | None) -> bool | None:
         """Whether the turn, or the whole episode, was accepted; None where nothing was said."""
@@ -64,7 +64,7 @@ class Words:
         """
         drafts: list[Draft] = [(None if self.single else turn, SUCCESS, accept)]
         place = 0 if self.single else turn
-        if accept and place is not None and self.shown(place) not in (None, self._reply(place)):
+        if accept and place is not None and (shown := self.shown(place)) and shown != self._reply(place):
             drafts.append((place, DEMONSTRATION, self._reply(place)))
         return drafts
 
