@@ -27,6 +27,8 @@ class Said(Generic[M]):
         self._key = key
         self._keys: list[Hashable] = []
         self._places: dict[Hashable, int] = {}
+        """Of the first `_looked_up` messages: a history that only grows is never searched, and hashing takes long."""
+        self._looked_up = 0
 
     def add(self, request: Sequence[M], reply: M) -> tuple[list[M], list[Stretch]]:
         """Take in one turn.
@@ -57,14 +59,19 @@ class Said(Generic[M]):
                 return next_
         elif next_:
             return self._append(message, key)  # new at the end of a history, even where it repeats something
-        found = self._places.get(key)
+        found = self._find(key)
         return self._append(message, key) if found is None else found
+
+    def _find(self, key: Hashable) -> int | None:
+        for place in range(self._looked_up, len(self._keys)):
+            self._places[self._keys[place]] = place
+        self._looked_up = len(self._keys)
+        return self._places.get(key)
 
     def _append(self, message: M, key: Hashable) -> int:
         self.messages.append(message)
         self._keys.append(key)
-        self._places[key] = len(self.messages) - 1
-        return self._places[key]
+        return len(self.messages) - 1
 
 
 def shown_messages(said: Sequence[M], shown: Sequence[Stretch]) -> tuple[M, ...]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from operator import is_
 from typing import Any, NoReturn
 
 from pydantic import TypeAdapter
@@ -158,11 +159,18 @@ class _Parts:
             return None
         known, hashed = self._last[name]
         # equal is not enough for a schema: the order of its keys is part of the prompt
-        if hashed is None or known is not part:
+        if hashed is None or not _is_same(known, part):
             text = _TOOLS.dump_json(part).decode() if name == "tools" else to_json(part).decode()
             hashed = self.keep(_finite(text))
             self._last[name] = (part, hashed)
         return hashed
+
+
+def _is_same(known: Any, part: Any) -> bool:
+    """Whether they are one object, or tuples of the same: a record makes a tuple of its own of what it is given."""
+    if known is part:
+        return True
+    return isinstance(part, tuple) and len(known) == len(part) and all(map(is_, known, part))
 
 
 def _message_key(message: Message) -> Hashable:

@@ -80,15 +80,7 @@ def make_turn(  # what a request is made of, and what a reply is
     inputs: dict[str, Any] | None = None,
 ) -> Turn:
     """One call."""
-    # all parts are records already; checking a growing history anew in every turn would take most of the time
-    request = Request.model_construct(
-        function=function,
-        inputs=inputs or {},
-        messages=shown,
-        tools=tools,
-        choices=(),
-        response_schema=schema,
-    )
+    request = Request(function=function, inputs=inputs or {}, messages=shown, tools=tools, response_schema=schema)
     answer = Reply(
         message=reply,
         model=told.model,
@@ -97,7 +89,7 @@ def make_turn(  # what a request is made of, and what a reply is
         latency_s=told.latency_s,
         cost_usd=told.cost_usd,
     )
-    return Turn.model_construct(request=request, reply=answer, extra={})
+    return Turn(request=request, reply=answer)
 
 
 def chat_turns(
