@@ -162,8 +162,9 @@ class Recorder:
         if self._thread.is_alive():
             return
         self._spool.close()
-        if self._store is not None:
-            self._store.close()
+        with self._opening:
+            if self._store is not None:
+                self._store.close()
 
     def _call(self, exchange: Exchange) -> Call:
         labels, origin = exchange.labels, self.origin

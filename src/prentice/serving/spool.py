@@ -66,7 +66,7 @@ class Spool:
         Returns: False if nothing was added, since too much waits already or the disk takes no more.
         """
         with self._lock:
-            if self.waiting + len(line) > self._most:
+            if self._file < 0 or self.waiting + len(line) > self._most:
                 return False
             try:
                 if self._sizes[self._current] > self._segment:
@@ -126,9 +126,12 @@ class Spool:
                 continue
 
     def close(self) -> None:
-        """Let go of the folder; what waits stays in it."""
+        """Let go of the folder; what waits stays in it, and nothing more is taken."""
         with self._lock:
+            if self._file < 0:
+                return
             os.close(self._file)
+            self._file = -1
             if not self._sizes[self._current]:
                 self._path(self._current).unlink(missing_ok=True)
             self._held.release()
