@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
@@ -132,6 +132,7 @@ def test_with_a_decimal_comma_points_set_thousands_apart() -> None:
     assert read_number("1.5", ",") is None
 
 
+@settings(deadline=None)
 @given(
     st.decimals(-(10**12), 10**12, places=2, allow_nan=False), st.sampled_from(["{:f}", "{:,f}", "{:f} EUR", "${:,f}"])
 )
@@ -141,6 +142,7 @@ def test_every_written_number_is_read_back(value: Decimal, form: str) -> None:
     assert read_number(form.format(value)) == value
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_no_text_breaks_the_reading_of_numbers(text: str) -> None:
     found = read_number(text)
@@ -243,12 +245,14 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(min_size=1), JSON, min_size=1, max_size=4))
 async def test_every_object_is_its_own_right_answer(value: dict[str, Any]) -> None:
     one = grader("json")
     assert (await grades(one, one.key(value), value))["success"] is True
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 async def test_no_reply_breaks_the_grader_of_json(reply: str) -> None:
     assert (await grades(grader("json"), reply, {"a": 1}))["success"] in (True, False)
