@@ -107,7 +107,7 @@ def test_a_conversation_of_several_traces_and_files_is_one_episode(tmp_path: Pat
     assert [turn.extra["trace"] for turn in episode.turns] == ["t0", "t1"]
 
 
-OLDER = [
+OLDER: list[tuple[str, Attributes]] = [
     ("gen_ai.system.message", {"content": "be kind"}),
     ("gen_ai.user.message", {"content": "hi"}),
     (

@@ -19,6 +19,7 @@ from prentice.records import Episode
 from prentice.records.importing import FORMATS, LogOptions, Rejected, read_logs
 from prentice.records.importing.faults import Reason
 from prentice.records.importing.storing import import_logs
+from prentice.records.importing.values import MOST_BYTES
 from prentice.records.store import Store
 from records_examples import json_objects, json_values
 
@@ -91,12 +92,9 @@ def test_a_bad_row_is_named_and_the_rows_around_it_come_in(
     assert "\n" not in str(bad)
 
 
-def test_a_line_that_is_too_long_is_passed_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from prentice.records.importing import lines
-
-    monkeypatch.setattr(lines, "MOST_BYTES", 1_000)
+def test_a_line_that_is_too_long_is_passed_by(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    path.write_bytes(GOOD + b"\n" + chat(USER, {**REPLY, "content": "x" * 5_000}) + b"\n" + GOOD)
+    path.write_bytes(GOOD + b"\n" + b"x" * (MOST_BYTES + 1) + b"\n" + GOOD)
     first, bad, last = read_logs(path)
     assert isinstance(bad, Rejected)
     assert (bad.line, bad.reason) == (2, "line too long")
@@ -104,14 +102,17 @@ def test_a_line_that_is_too_long_is_passed_by(tmp_path: Path, monkeypatch: pytes
     assert first == last
 
 
-def test_what_no_store_can_keep_is_named(tmp_path: Path) -> None:
+def test_what_no_store_can_keep_is_named_and_a_long_id_is_kept_by_its_hash(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    path.write_bytes(GOOD + b"\n" + chat(USER, REPLY, session={"n": 1}, id="i" * 3_000) + b"\n")
+    path.write_bytes(GOOD + b"\n" + chat(USER, REPLY, id="i" * 3_000) + b"\n")
+    episode = json.loads(next(each for each in read_logs(path) if isinstance(each, Episode)).model_dump_json())
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps(episode | {"case": "c" * 3_000, "id": "x"}), encoding="utf-8")
+    told = list[Rejected]()
     with Store.open(tmp_path / "s.db") as store:
-        told = list[Rejected]()
-        assert import_logs([path], store, refuse=told.append).new == 2 - len(told)
-        assert len(list(store.episodes())) == 2 - len(told)
-    assert {each.reason for each in told} <= {"cannot be stored"}
+        assert import_logs([path, other], store, refuse=told.append).new == 2
+        assert {len(each.case) for each in store.episodes()} == {32}
+    assert [(Path(each.file).name, each.reason) for each in told] == [("other.jsonl", "cannot be stored")]
 
 
 def test_a_damaged_csv_row_costs_itself_alone(tmp_path: Path) -> None:
