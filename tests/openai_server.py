@@ -23,9 +23,14 @@ MODELS = ("echo", "tools", "slow", "fails", "limited", "breaks", "garbage")
 
 
 class OpenAIServer:
-    """The application, and what it was asked."""
+    """The application, and what it was asked.
 
-    def __init__(self) -> None:
+    Args:
+        models: the names that it knows; one that is not in `MODELS` behaves as `echo`.
+    """
+
+    def __init__(self, models: tuple[str, ...] = MODELS) -> None:
+        self._models = models
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.delay_s = 0.0
@@ -40,7 +45,7 @@ class OpenAIServer:
     async def models(self, request: Request) -> Response:
         """All but one."""
         del request
-        return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in MODELS]})
+        return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in self._models]})
 
     async def embeddings(self, request: Request) -> Response:
         """Something that is not recorded."""
@@ -60,7 +65,7 @@ class OpenAIServer:
             return JSONResponse(_said("slow down", "rate_limit"), 429, headers={"retry-after": "7"})
         if model == "garbage":
             return Response(b"<html>not json</html>", 200, media_type="text/html")
-        if model not in MODELS:
+        if model not in self._models:
             return _error(404, f"The model `{model}` does not exist", "model_not_found")
         if asked.get("stream"):
             return StreamingResponse(_stream(asked), media_type="text/event-stream")

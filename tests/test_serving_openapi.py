@@ -76,7 +76,7 @@ def test_every_answer_is_one_that_the_document_knows(
 
     @given(case=schema[path][method].as_strategy(mode))
     @FEW
-    def holds(case: Case) -> None:
+    def holds(case: Case[Any]) -> None:
         case.call_and_validate(headers=LOCAL, checks=HELD)
 
     holds()
