@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from prentice.app.cli.main import app
 from prentice.errors import PrenticeError
+from prentice.privacy import PrivacyConfig, Redactor
 from prentice.records import Episode
 from prentice.records.importing import FORMATS, LogOptions, Rejected, read_logs
 from prentice.records.importing.faults import Reason
@@ -308,3 +309,19 @@ def test_a_good_row_in_which_something_changed_is_an_episode_or_a_named_reason(d
         spot = spot[place]
     found = found_in(f"{line}\n{json.dumps(row)}\n{line}\n".encode(), "log.jsonl", None)
     assert any(isinstance(each, Episode) for each in found)
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+@pytest.mark.parametrize("mode", ["report", "redact"])
+def test_what_a_guard_found_is_counted_wherever_rows_are_read(tmp_path: Path, mode: Any, processes: int) -> None:
+    row = {
+        "messages": [{"role": "user", "content": "I am jane.roe@example.com"}, {"role": "assistant", "content": "ok"}]
+    }
+    (tmp_path / "log.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    guard = Redactor(PrivacyConfig(mode=mode))
+    with Store.open(tmp_path / "store.db", guard) as store:
+        result = import_logs([tmp_path / "log.jsonl"], store, LogOptions(), processes=processes)
+        shown = next(store.episodes()).turns[0].request.messages[0].content
+    assert result.found == {"email": 1}
+    assert shown == ("I am [EMAIL_1]" if mode == "redact" else "I am jane.roe@example.com")
+    assert guard.told(result.found).startswith("personal data: 1 email; ")

@@ -101,6 +101,8 @@ def _rollout(context: Context, out: Path) -> Facts:
         )
     right = sum(e.metric("success") is True for e in episodes)
     context.progress.say(f"teacher {policy.name}: {len(episodes):,} episodes, {right:,} right, {len(failed):,} failed")
+    if (guard := project.guard) is not None and (told := guard.told(guard.found)):
+        context.progress.say(told)
     return {"run": run, "episodes": len(episodes), "right": right, "failed": len(failed)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from pydantic import JsonValue
@@ -44,6 +44,18 @@ class Redactor:
 
     def __reduce__(self) -> tuple[type[Redactor], tuple[PrivacyConfig]]:
         return Redactor, (self.config,)  # what was found is counted where it is found
+
+    def told(self, found: Mapping[Any, int]) -> str:
+        """One line on what was found and what became of it; empty where nothing was."""
+        if not any(found.values()):
+            return ""
+        counts = ", ".join(f"{found[kind]:,} {kind}" for kind in sorted(found, key=lambda kind: -found[kind]))
+        done = (
+            "replaced by placeholders"
+            if self.config.mode == "redact"
+            else 'stored as it is ([privacy] mode = "report")'
+        )
+        return f"personal data: {counts}; {done}"
 
     def find(self, text: str) -> list[Found]:
         """What is in a text, whatever the mode, from its beginning to its end."""

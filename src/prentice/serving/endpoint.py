@@ -80,6 +80,7 @@ class _Doors:
             "waiting_bytes": recorder.waiting,
             "not_recorded": recorder.lost,
             "refused": recorder.refused,
+            "personal_data": recorder.personal_data,
         }
         return Response(to_json(told), media_type="application/json")
 

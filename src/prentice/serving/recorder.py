@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,8 +37,7 @@ GATHER_S = 0.1
 """A transaction costs as much as many calls: it waits so long for more of them."""
 LONGEST_PAUSE_S = 5.0
 DEFAULT_SPOOL_BYTES = 1_000_000_000
-TAKE_OVER_S = 30.0
-"""How often an idle recorder looks for what others that were killed have left."""
+LOOK_S = 30.0
 REFUSED = "refused.jsonl"
 """Beside the spool: what could not become a record, with the reason."""
 
@@ -80,6 +80,7 @@ class Recorder:
         open_store: opens the store; it is called again as long as that fails.
         guard: what every record passes before it is written anywhere.
         most_bytes: the most that may wait on disk; calls beyond that go on and are not recorded, which is counted.
+        look_s: how often it looks for what others that were killed have left.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Recorder:
         *,
         guard: Guard | None = None,
         most_bytes: int = DEFAULT_SPOOL_BYTES,
+        look_s: float = LOOK_S,
     ) -> None:
         self.origin, self._guard, self._open_store = origin, guard, open_store
         self._home = home / "spool"
@@ -101,6 +103,7 @@ class Recorder:
         self._stopping = False
         self._stored = threading.Condition()
         self._counting, self._opening, self._guarding = threading.Lock(), threading.Lock(), threading.Lock()
+        self._look_s, self._look_at = look_s, time.monotonic() + look_s
         self._prices = Prices()
         self._refusals = Refusals(self._home / REFUSED, guard, most_bytes)
         self.recorded = self.lost = self.refused = 0
@@ -143,6 +146,11 @@ class Recorder:
     def waiting(self) -> int:
         """Bytes on disk that are not stored yet."""
         return self._spool.waiting
+
+    @property
+    def personal_data(self) -> dict[str, int]:
+        """How much of it was found, by kind."""
+        return {} if self._guard is None else dict(self._guard.found)
 
     def store(self) -> Store:
         """The open store.
@@ -203,9 +211,12 @@ class Recorder:
         pause = 0.1
         while self._spool.waiting or not self._stopping:
             try:
-                if not self._spool.waiting and not self._work.wait(TAKE_OVER_S):
-                    self._spool.take_over()
+                if not self._spool.waiting:
+                    self._work.wait(self._look_s)
                 self._work.clear()
+                if time.monotonic() > self._look_at:
+                    self._look_at = time.monotonic() + self._look_s
+                    self._spool.take_over()
                 if not self._stopping:
                     self._hurry.wait(GATHER_S)
                     self._hurry.clear()

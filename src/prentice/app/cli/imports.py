@@ -85,7 +85,7 @@ def _import(place: str, files: list[Path], options: LogOptions, rejected: Path |
             advance=lambda amount: bar.advance(amount / 1e6),
             refuse=refuse,
         )
-    _print(result, store.place if store else place, dry_run=dry_run)
+    _print(result, place, store, dry_run=dry_run)
 
 
 @contextmanager
@@ -110,13 +110,13 @@ def _told(path: Path | None, progress: Progress) -> Iterator[Refuse]:
         progress.say(f"... and {told - SHOWN:,} more; --rejected FILE writes all")
 
 
-def _print(result: Imported, place: str, *, dry_run: bool) -> None:
+def _print(result: Imported, place: str, store: Store | None, *, dry_run: bool) -> None:
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False)
     known = result.episodes - result.new
     console.print(
-        f"{result.new:,} episodes {'would be stored' if dry_run else 'stored'} in {place}"
+        f"{result.new:,} episodes {'would be stored' if dry_run else 'stored'} in {store.place if store else place}"
         + (f", {known:,} were there already" if known else ""),
         markup=False,
     )
@@ -124,6 +124,8 @@ def _print(result: Imported, place: str, *, dry_run: bool) -> None:
         splits = ", ".join(f"{result.splits[name]:,} {name}" for name in ("train", "val", "test"))
         judged = f"{result.judged:,} with an outcome, {result.successes:,} of them a success"
         console.print(f"  {result.turns:,} turns, {result.tool_calls:,} tool calls; {judged}; {splits}")
+    if store is not None and store.guard is not None and (told := store.guard.told(result.found)):
+        console.print(f"  {told}", markup=False)
     if result.rejected:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in result.rejected.most_common())
         console.print(f"{result.rejected.total():,} rows left out: {reasons}", style="yellow")

@@ -40,6 +40,8 @@ class Ready:
     tool_calls: int
     success: bool | None
     split: str
+    found: Counter[str]
+    """What the guard found in it, by kind."""
 
 
 @dataclass(slots=True)
@@ -58,6 +60,8 @@ class Imported:
     splits: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     """By reason."""
+    found: Counter[str] = field(default_factory=Counter)
+    """What the store's guard found, by kind."""
 
 
 def import_logs(
@@ -133,6 +137,7 @@ def _count(ready: Ready, result: Imported) -> None:
     result.judged += ready.success is not None
     result.successes += ready.success is True
     result.splits[ready.split] += 1
+    result.found += ready.found
 
 
 def _batches(
@@ -191,6 +196,7 @@ def _ready(placed: Placed | Rejected, guard: Guard | None) -> Ready | Rejected:
     if isinstance(placed, Rejected):
         return placed
     episode = placed.episode
+    seen = Counter[str]() if guard is None else guard.found.copy()
     try:
         rows = to_rows(episode if guard is None else guard.episode(episode))
     except DataError as error:
@@ -203,6 +209,7 @@ def _ready(placed: Placed | Rejected, guard: Guard | None) -> Ready | Rejected:
         tool_calls=sum(len(turn.reply.message.tool_calls) for turn in episode.turns),
         success=success if isinstance(success, bool) else None,
         split=episode.split,
+        found=Counter() if guard is None else guard.found - seen,
     )
 
 
