@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from prentice.progress import Progress
     from prentice.records.importing import LogOptions, Rejected
     from prentice.records.importing.storing import Imported
+    from prentice.records.store import Store
 
 SHOWN = 20
 """Rows left out that are printed; `--rejected` writes all."""
