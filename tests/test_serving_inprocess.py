@@ -267,6 +267,16 @@ def test_a_stream_that_the_caller_leaves_is_on_record_as_cut(here: Desk, client:
     assert here.episodes()[0].turns[0].reply.finish_reason == "disconnected"
 
 
+def test_a_call_that_is_under_way_when_recording_is_stopped_is_recorded_all_the_same(
+    here: Desk, client: openai.OpenAI
+) -> None:
+    stream = ask(client, stream=True)
+    next(stream)
+    prentice.stop_recording()
+    list(stream)
+    assert here.episodes()[0].turns[0].reply.text == "echo: hello"
+
+
 def test_a_compressed_stream_is_read_by_the_caller_and_by_the_record(here: Desk, tmp_path: Path) -> None:
     async def answer(request: Request) -> Response:
         asked = await request.json()

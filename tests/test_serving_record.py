@@ -210,6 +210,29 @@ def test_an_upstream_that_is_not_there_is_an_error_in_openais_form(tmp_path: Pat
         assert opened.episodes()[0].failure is not None
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_upstream_that_does_not_answer_in_time_is_a_failure_and_said(tmp_path: Path, stream: bool) -> None:
+    with desk(tmp_path, "record.timeout_s=0.3") as opened:
+        body = {"model": "slow", "stream": stream, "messages": [{"role": "user", "content": "x" * 99}]}
+        if not stream:
+            opened.behind.delay_s = 2.0
+        answer = httpx.post(f"{opened.url}/chat/completions", json=body)
+        assert answer.status_code == 504
+        assert answer.json()["error"]["code"] == "timeout"
+        (episode,) = opened.episodes()
+        assert episode.failure is not None
+        assert "504" in episode.failure.message
+
+
+def test_keys_that_cannot_be_read_let_nobody_in(tmp_path: Path) -> None:
+    key = add_key(tmp_path / ".prentice", "app", ["chat"])
+    with desk(tmp_path, 'record.upstream="http://127.0.0.1:9/v1"') as opened:
+        (tmp_path / ".prentice" / "keys.json").write_text("{", encoding="utf-8")
+        time.sleep(1.1)
+        answer = httpx.post(f"{opened.url}/chat/completions", json={}, headers={"authorization": f"Bearer {key}"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "keys_unreadable")
+
+
 BAD = [
     (b"{", "not valid JSON"),
     (b"[]", "not a JSON object"),

@@ -164,6 +164,20 @@ def test_what_is_refused_passes_the_guard_and_has_limits(tmp_path: Path) -> None
     assert (tmp_path / "spool" / "refused.jsonl").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_running_recorder_takes_over_what_others_leave_however_busy_it_is(tmp_path: Path) -> None:
+    def never() -> Store:
+        raise StoreError("down")
+
+    with recording(tmp_path, look_s=0.2) as running:
+        with recording(tmp_path, never) as other:
+            other.record(exchange("left"))
+        deadline = time.monotonic() + 10
+        while "echo: left" not in texts(tmp_path) and time.monotonic() < deadline:
+            running.record(exchange("busy", "busy"))
+            time.sleep(0.05)
+    assert texts(tmp_path).count("echo: left") == 1
+
+
 def test_two_recorders_side_by_side_store_every_call_once(tmp_path: Path) -> None:
     with recording(tmp_path) as one, recording(tmp_path) as two:
         threads = [

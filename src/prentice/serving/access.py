@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.datastructures import Headers
 
-from prentice.errors import ConfigError
+from prentice.errors import ConfigError, PrenticeError
 from prentice.serving.http_errors import HttpError
 from prentice.serving.keys import Keys, Scope, read_keys
 
@@ -41,16 +41,20 @@ class Access:
     def check(self, headers: Headers, scope: Scope) -> None:
         """Let a request in.
 
-        Raises: HttpError 401 or 403.
+        Raises: HttpError 401, 403, or 503 where the keys cannot be read.
         """
         if self._local and not is_loopback(_host(headers)):
             # a page that a browser shows can reach this machine under a name of its own
             raise HttpError(403, "this endpoint answers to localhost only", code="wrong_host")
-        if not self.by_key:
+        try:
+            by_key, keys = self.by_key, self._current()
+        except PrenticeError as error:
+            raise HttpError(503, "the keys of this endpoint cannot be read", code="keys_unreadable") from error
+        if not by_key:
             return
         kind, _, token = headers.get("authorization", "").partition(" ")
         token = token.strip() if kind.lower() == "bearer" else headers.get("api-key", "")
-        allowed = self._current().allow(token, scope) if token else None
+        allowed = keys.allow(token, scope) if token else None
         if allowed is None:
             raise HttpError(
                 401, "no valid key of this endpoint: send it as Authorization: Bearer …", code="invalid_api_key"

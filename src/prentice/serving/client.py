@@ -58,12 +58,18 @@ class Listener:
             asked = read_asked(request.read(), count_tokens=self.count_tokens)
             labels = self._labels(request, asked)
             request = _sent(request, asked)
-            recorder = self.recorder()
-            exchange = Exchange(asked.body, labels, recorder.episode_of(asked.body, labels), policy=self.policy)
-            return Witness(recorder, exchange, hide_counts=asked.hide_counts), request
+            episode = self.recorder().episode_of(asked.body, labels)
+            exchange = Exchange(asked.body, labels, episode, policy=self.policy)
+            return Witness(self._record, exchange, hide_counts=asked.hide_counts), request
         except Exception as error:
             _say_once(f"calls go on and are not recorded: {getattr(error, 'message', error)}")
             return None, request
+
+    def _record(self, exchange: Exchange) -> None:
+        try:
+            self.recorder().record(exchange)  # perhaps not the one that there was when the call began
+        except Exception as error:
+            _say_once(f"a call is not recorded: {error}")
 
     def _labels(self, request: Any, asked: Asked) -> Labels:
         around = (_AROUND.get() or Labels()).over(self.labels)

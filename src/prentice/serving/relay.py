@@ -48,7 +48,7 @@ class Relay:
             await error_response(error)(scope, receive, send)
             return
         exchange = Exchange(asked.body, labels, self.recorder.episode_of(asked.body, labels))
-        witness = Witness(self.recorder, exchange, hide_counts=asked.hide_counts)
+        witness = Witness(self.recorder.record, exchange, hide_counts=asked.hide_counts)
         try:
             async with self.upstream.ask("POST", PATH, request.headers, asked.passed_on) as answer:
                 if answer.chunks is not None and answer.status < 400:

@@ -90,17 +90,20 @@ class PassThrough:
     async def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[Answer]:
         """See `Upstream`."""
         with self._explained():
-            async with self._http().request(
+            response = await self._http().request(
                 method, self.base_url + path, data=_in_parts(body), headers=self._headers(headers)
-            ) as response:
-                back = {key.lower(): value for key, value in response.headers.items()}
-                named = (*PASSED_BACK, "content-type")
-                kept = {k: v for k, v in back.items() if v.isascii() and (k in named or k.startswith(PREFIXES_BACK))}
-                kept.setdefault("content-type", "application/json")
-                if kept["content-type"].startswith("text/event-stream"):
-                    yield Answer(response.status, kept, chunks=self._chunks(response))
-                else:
-                    yield Answer(response.status, kept, body=await _all_of(response))
+            )
+        async with response:
+            back = {key.lower(): value for key, value in response.headers.items()}
+            named = (*PASSED_BACK, "content-type")
+            kept = {k: v for k, v in back.items() if v.isascii() and (k in named or k.startswith(PREFIXES_BACK))}
+            kept.setdefault("content-type", "application/json")
+            if kept["content-type"].startswith("text/event-stream"):
+                yield Answer(response.status, kept, chunks=self._chunks(response))
+                return
+            with self._explained():
+                whole = await _all_of(response)
+            yield Answer(response.status, kept, body=whole)
 
     async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         with self._explained():
@@ -113,7 +116,7 @@ class PassThrough:
 
         try:
             yield
-        except aiohttp.ServerTimeoutError as error:
+        except TimeoutError as error:
             raise HttpError(504, f"{self.name} did not answer in time", code="timeout") from error
         except aiohttp.ClientError as error:
             said = f"{self.name} at {self.base_url} cannot be reached: {type(error).__name__}"

@@ -7,12 +7,12 @@ The endpoint and the recorded client differ only in what carries the bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from prentice.records.chats import DISCONNECTED
 from prentice.serving.labels import HEADER
-from prentice.serving.recorder import Exchange, Recorder
+from prentice.serving.recorder import Exchange
 from prentice.serving.streams import DONE, Completion, Events, chunk_of, data_of, only_counts
 
 
@@ -66,12 +66,13 @@ class Witness:
     """Records one call, once, whatever happens.
 
     Args:
+        record: puts a call on record.
         exchange: what was asked.
         hide_counts: the number of tokens of a stream was asked for by us alone.
     """
 
-    def __init__(self, recorder: Recorder, exchange: Exchange, *, hide_counts: bool = False) -> None:
-        self._recorder, self._exchange, self._hide_counts = recorder, exchange, hide_counts
+    def __init__(self, record: Callable[[Exchange], None], exchange: Exchange, *, hide_counts: bool = False) -> None:
+        self._put, self._exchange, self._hide_counts = record, exchange, hide_counts
         self._begun, self._done = time.perf_counter(), False
         self._events, self._completion = Events(), Completion()
 
@@ -137,7 +138,7 @@ class Witness:
         self._done = True
         self._exchange.answered = answered
         self._exchange.latency_s = time.perf_counter() - self._begun
-        self._recorder.record(self._exchange)
+        self._put(self._exchange)
 
 
 def problem_of(status: int, said: dict[str, Any] | None) -> str:
