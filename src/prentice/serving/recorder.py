@@ -231,13 +231,15 @@ class Recorder:
 
     def _store_some(self) -> None:
         while (batch := self._spool.read()) is not None:
-            calls = []
+            calls, poisoned = [], []
             for line in batch.lines:
                 try:
                     calls.append(self._prices.add_to(Call.model_validate_json(line)))
                 except ValidationError as error:
-                    self._refuse(line.decode("utf-8", "replace"), error)
+                    poisoned.append((line.decode("utf-8", "replace"), error))
             self._store_calls(calls)
+            for text, error in poisoned:  # not before: what could not be stored is read again
+                self._refuse(text, error)
             self._spool.remove(batch)
             with self._stored:
                 self._stored.notify_all()
