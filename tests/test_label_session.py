@@ -85,7 +85,7 @@ def test_a_new_session_knows_all_that_was_done_and_undo_takes_all_of_it_back(
             assert by_hand.get(later.words.episode.id, "open") == "open"
         while later.undo():
             pass
-        assert store.feedback_that() == []
+        assert store.feedback_where() == []
         assert later.tally.judged == 0
 
 
@@ -111,7 +111,7 @@ def test_each_person_judges_all_and_no_one_takes_back_anothers_word(labelled: Pa
         assert other.tally.judged == 0
         assert other.undo() == []
         other.judge(accept=False)
-        assert [(each.author, each.value) for each in store.feedback_that()] == [("ann", True), ("bea", False)]
+        assert [(each.author, each.value) for each in store.feedback_where()] == [("ann", True), ("bea", False)]
 
 
 def test_an_episode_that_is_deleted_meanwhile_is_passed_over_or_named(labelled: Path, tmp_path: Path) -> None:

@@ -99,6 +99,20 @@ def test_feedback_that_is_taken_back_leaves_no_trace(place: str | Path) -> None:
         assert store.add_feedback(given_in[:1]).new == 1
 
 
+def test_feedback_is_found_by_episode_and_author_and_ids_come_newest_first(place: str | Path) -> None:
+    one, other = example("one"), example("other", run="run-2")
+    with Store.open(place) as store:
+        store.add([one, other])
+        store.add_feedback([said(one, "a", author="ann"), shown(other, "b", "x"), said(other, "c", author="bea")])
+        assert [each.id for each in store.feedback_where()] == ["a", "b", "c"]
+        assert [each.id for each in store.feedback_where(author="ann")] == ["a", "b"]
+        assert [each.id for each in store.feedback_where(Filter(run="run-2"), author="bea")] == ["c"]
+        assert store.newest() == [other.id, one.id]
+        assert store.newest(Filter(run="run-1")) == [one.id]
+        assert [each.id for each in store.these([one.id, "none", other.id])] == [one.id, other.id]
+        assert next(store.these([other.id])).demonstrations[0].message.content == "x"
+
+
 def test_deleting_an_episode_takes_its_feedback_with_it(place: str | Path) -> None:
     episode = example("one")
     with Store.open(place) as store:

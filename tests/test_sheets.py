@@ -98,7 +98,7 @@ def in_words(store: Store) -> Counter[tuple[str, int | None, str, Any, str]]:
     cases = {each.id: each.case for each in EPISODES}
     return Counter(
         (cases[each.episode], each.turn, each.name, each.value if shown is None else shown.content, each.author)
-        for each in store.feedback_that()
+        for each in store.feedback_where()
         for shown in [each.demonstration]
     )
 
@@ -179,7 +179,7 @@ def test_a_dry_run_says_what_would_be_stored_and_stores_nothing(store: Store, tm
     write_sheet(tmp_path / "sheet.csv", EPISODES)
     fill(tmp_path / "sheet.csv", {(FREE, "0"): {"verdict": "reject"}})
     assert read_sheet(store, tmp_path / "sheet.csv", "ann", dry_run=True).new == {"success": 1}
-    assert store.feedback_that() == []
+    assert store.feedback_where() == []
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_cell_that_the_spreadsheet_made_something_else_of_is_named(
     book.save(path)
     outcome = read_sheet(store, path, "ann")
     assert [problem in str(fault) for fault in outcome.faults] == [True], outcome.faults
-    assert store.feedback_that() == []
+    assert store.feedback_where() == []
 
 
 def changed(path: Path, change: Callable[[Any, Any], None]) -> Path:
@@ -315,7 +315,7 @@ def test_what_a_spreadsheet_makes_of_a_verdict_is_understood(
     write_sheet(tmp_path / "sheet.xlsx", EPISODES)
     outcome = read_sheet(store, fill(tmp_path / "sheet.xlsx", {(FREE, "0"): cells}), "ann")
     assert outcome.faults == []
-    assert [each.value for each in store.feedback_that()] == [said]
+    assert [each.value for each in store.feedback_where()] == [said]
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_what_a_spreadsheet_makes_of_an_answer_is_set_right(
     write_sheet(tmp_path / "sheet.xlsx", EPISODES)
     outcome = read_sheet(store, fill(tmp_path / "sheet.xlsx", {(id_, "0"): {"better_answer": better}}), "ann")
     assert outcome.faults == []
-    (shown,) = [each.demonstration for each in store.feedback_that() if each.demonstration]
+    (shown,) = [each.demonstration for each in store.feedback_where() if each.demonstration]
     assert shown.content == kept
 
 
@@ -344,7 +344,7 @@ def test_an_answer_copied_unchanged_is_an_acceptance(store: Store, tmp_path: Pat
     write_sheet(tmp_path / "sheet.csv", EPISODES)
     fill(tmp_path / "sheet.csv", {(FREE, "0"): {"better_answer": "'=1+1"}})
     assert read_sheet(store, tmp_path / "sheet.csv", "ann").new == {"success": 1}
-    assert store.feedback_that()[0].value is True
+    assert store.feedback_where()[0].value is True
 
 
 def test_two_rows_about_one_turn_are_named(store: Store, tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_a_csv_is_read_whatever_program_saved_it(store: Store, tmp_path: Path, d
     row = {"Episode": FREE, "Turn": "0", "Verdict": "", "Better Answer": "größer; schöner,\n€", "Comment": "", "x": ""}
     write_csv(tmp_path / "sheet.csv", [row, dict.fromkeys(row, "")], delimiter, encoding)
     assert read_sheet(store, tmp_path / "sheet.csv", "ann").faults == []
-    assert store.feedback_that()[0].demonstration == Message(role="assistant", content="größer; schöner,\n€")
+    assert store.feedback_where()[0].demonstration == Message(role="assistant", content="größer; schöner,\n€")
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ def test_whatever_the_cells_hold_each_row_is_stored_or_named(
         written = [line for line in lines if line.is_filled_in]
         assert outcome.rows == len(written)
         assert bad <= {line.row for line in written}
-        assert sum(outcome.new.values()) == len(store.feedback_that()) >= len(written) - len(bad)
+        assert sum(outcome.new.values()) == len(store.feedback_where()) >= len(written) - len(bad)
         again = read_sheet(store, path, "ann")
         assert not again.new
         assert again.faults == outcome.faults
@@ -521,7 +521,7 @@ def test_the_command_writes_a_sheet_and_reads_it_back(store: Store, tmp_path: Pa
     assert told.exit_code == 2
     assert told.stderr == f"{path}: row {told.stderr.split('row ')[1]}"
     assert "column verdict: 'perhaps' is no verdict" in told.stderr
-    assert [each.author for each in store.feedback_that()] == ["ann"]
+    assert [each.author for each in store.feedback_where()] == ["ann"]
     wrong = CliRunner().invoke(app, ["label", place, "--out", str(tmp_path / "sheet.ods")])
     assert "no kind of sheet that is known" in wrong.stderr
 
@@ -549,7 +549,7 @@ def test_what_the_guard_blackens_is_still_the_same_when_the_sheet_is_read_again(
     with Store.open(shutil.copy(filled, tmp_path), Blacken()) as store:
         assert read_sheet(store, tmp_path / "sheet.csv", "ann").new.total() == 3
         assert read_sheet(store, tmp_path / "sheet.csv", "ann").new.total() == 0
-        assert "Bob" not in str(store.feedback_that())
+        assert "Bob" not in str(store.feedback_where())
 
 
 def test_without_openpyxl_the_install_line_is_named(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def _curate_inputs(context: Context) -> JsonValue:
 def _what_was_said_since(context: Context) -> list[JsonValue]:
     """A hash of the feedback on the run's episodes; nothing where there is none."""
     with context.project.store() as store:
-        said = store.feedback_that(Filter(run=str(context.done["rollout"].facts["run"])))
+        said = store.feedback_where(Filter(run=str(context.done["rollout"].facts["run"])))
     return [digest([each.model_dump(mode="json") for each in said])] if said else []
 
 

@@ -121,7 +121,7 @@ class Store:
         with store_errors(self.place), self._reading.connect() as connection:
             return feedback_on(connection, episodes)
 
-    def feedback_that(self, where: Filter = ALL, *, author: str | None = None) -> list[Feedback]:
+    def feedback_where(self, where: Filter = ALL, *, author: str | None = None) -> list[Feedback]:
         """Stored feedback on the episodes that fit, of one author or all, in the order it came."""
         by = [] if author is None else [FEEDBACK.c.author == author]
         with store_errors(self.place), self._reading.connect() as connection:
@@ -153,6 +153,20 @@ class Store:
         with store_errors(self.place), self._reading.connect() as connection:
             parts = [connection.execute(query.where(EPISODES.c.id.in_(some))) for some in chunks(ids)]
             return {id_: content for part in parts for id_, content in part}
+
+    def these(self, ids: Sequence[str]) -> Iterator[Episode]:
+        """Stream the episodes of these ids, in their order; one that is not there is left out.
+
+        Raises: StoreError if the database is damaged.
+        """
+        texts = Texts()
+        for start in range(0, len(ids), BATCH):
+            some = ids[start : start + BATCH]
+            query = select(EPISODES).where(EPISODES.c.id.in_(some))
+            with store_errors(self.place), self._reading.connect() as connection:
+                found = {row["id"]: row for row in connection.execute(query).mappings()}
+                read = assemble(connection, [found[id_] for id_ in some if id_ in found], texts, self.place)
+            yield from read
 
     def summaries(self, where: Filter = ALL, *, limit: int = 20) -> list[Summary]:
         """The episodes stored last, newest first, without what was said."""

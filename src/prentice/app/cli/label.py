@@ -56,10 +56,9 @@ def label(  # noqa: PLR0913, PLR0917 - a flag for each way of asking people
 
 
 def _hand_out(store: Store, ids: list[str], out: Path) -> None:
-    from prentice.records.labelling.session import load
     from prentice.records.labelling.sheet_out import write_sheet
 
-    rows = write_sheet(out, (load(store, id_) for id_ in ids))
+    rows = write_sheet(out, store.these(ids))
     typer.echo(f"{len(ids):,} episodes in {rows:,} rows of {out}; read it back with --in {out}")
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from prentice.errors import DataError
 from prentice.records.episodes import Episode
 from prentice.records.feedback import Feedback
-from prentice.records.filters import Filter
 from prentice.records.labelling.words import Draft, State, Words, state_of, step_of, written
 from prentice.records.store import Store
 
@@ -176,7 +175,7 @@ def _said_before(
     wanted = set(ids)
     found: dict[str, list[Feedback]] = {}
     steps: dict[tuple[str, str], None] = {}
-    for each in store.feedback_that(author=author):
+    for each in store.feedback_where(author=author):
         if each.episode in wanted:
             found.setdefault(each.episode, []).append(each)
             if (step := step_of(each)) is not None:
@@ -193,7 +192,7 @@ def load(store: Store, id_: str) -> Episode:
 
     Raises: DataError if someone has deleted it.
     """
-    found = next((e for e in store.episodes(Filter(id=id_)) if e.id == id_), None)
+    found = next(store.these([id_]), None)
     if found is None:
         raise DataError(f"episode {id_!r} is no longer there")
     return found

@@ -15,7 +15,6 @@ from prentice.records.base import digest
 from prentice.records.chats import Message
 from prentice.records.episodes import Episode
 from prentice.records.feedback import COMMENT, DEMONSTRATION, SUCCESS, Feedback
-from prentice.records.filters import Filter
 from prentice.records.labelling.answers import as_text, check_text, corrected, shortened, tidy
 from prentice.records.labelling.sheet_cells import Fault, Line, read_lines
 from prentice.records.labelling.sheet_rows import AUTHOR, BETTER, EPISODE, REMARK, TURN, VERDICT, WHOLE
@@ -24,6 +23,8 @@ from prentice.records.store import Store
 
 SHEET = "sheet:"
 """How the ids of words begin that came on a sheet."""
+_AT_ONCE = 256
+"""Rows whose episodes are in memory at once."""
 _YES = {"accept", "accepted", "a", "yes", "y", "true", "ok", "right", "correct", "good", "1", "✓", "✔"}
 _NO = {"reject", "rejected", "r", "no", "n", "false", "wrong", "incorrect", "bad", "0", "✗", "✘"}
 
@@ -53,11 +54,14 @@ def read_sheet(store: Store, path: Path, author: str, *, dry_run: bool = False) 
     reader = _Reader(store, author, lines)
     outcome = SheetOutcome(rows=len(lines))
     new: list[Feedback] = []
-    for line in lines:
-        feedback, known = reader.read(line)
-        outcome.faults += line.faults
-        outcome.known += known
-        new += feedback
+    for start in range(0, len(lines), _AT_ONCE):
+        some = lines[start : start + _AT_ONCE]
+        reader.look_up(some)
+        for line in some:
+            feedback, known = reader.read(line)
+            outcome.faults += line.faults
+            outcome.known += known
+            new += feedback
     outcome.new = Counter(each.name for each in new)
     if new and not dry_run:
         for refusal in store.add_feedback(new).refused:  # deleted since it was looked up
@@ -70,12 +74,16 @@ class _Reader:
 
     def __init__(self, store: Store, author: str, lines: Iterable[Line]) -> None:
         self._store, self._author = store, author
-        self._episodes: dict[str, Episode | None] = {}
-        ids = {line.cells.get(EPISODE, "").strip() for line in lines}
+        self._episodes: dict[str, Episode] = {}
+        ids = sorted({_id(line) for line in lines})
         self._said: dict[tuple[str, str], list[Feedback]] = {}
-        for each in store.feedback_on(sorted(ids)):
+        for each in store.feedback_on(ids):
             self._said.setdefault((each.episode, each.author), []).append(each)
         self._rows: dict[tuple[str, int | None, str], int] = {}
+
+    def look_up(self, lines: Iterable[Line]) -> None:
+        """Get ready for these rows."""
+        self._episodes = {each.id: each for each in self._store.these(sorted({_id(line) for line in lines}))}
 
     def read(self, line: Line) -> tuple[list[Feedback], int]:
         """What is new in a row, and how many words of it are known; what is wrong with it is added to its faults."""
@@ -97,17 +105,15 @@ class _Reader:
         return new, len(drafts) - len(new)
 
     def _episode(self, line: Line) -> Episode | None:
-        id_ = line.cells.get(EPISODE, "").strip()
+        id_ = _id(line)
         if not id_:
             line.faults.append(line.fault(EPISODE, "is empty: which episode is this about?"))
             return None
-        if id_ not in self._episodes:
-            found = self._store.episodes(Filter(id=id_))
-            self._episodes[id_] = next((each for each in found if each.id == id_), None)
-        if self._episodes[id_] is None:
+        episode = self._episodes.get(id_)
+        if episode is None:
             hint = "; a spreadsheet may have made a number of it" if _looks_like_a_number(id_) else ""
             line.faults.append(line.fault(EPISODE, f"no episode {shortened(id_)} is stored{hint}"))
-        return self._episodes[id_]
+        return episode
 
     def _name(self, line: Line) -> str:
         try:
@@ -130,6 +136,10 @@ class _Reader:
             made = self._store.guard.feedback(made)
         last = before[-1] if before else None
         return None if last and (last.value, last.demonstration) == (made.value, made.demonstration) else made
+
+
+def _id(line: Line) -> str:
+    return line.cells.get(EPISODE, "").strip()
 
 
 def _turn(line: Line, episode: Episode) -> int | None:

@@ -86,6 +86,8 @@ def _write_xlsx(path: Path, rows: Sequence[dict[str, str]]) -> None:
 def _write_row(sheet: Worksheet, number: int, row: dict[str, str]) -> None:
     from openpyxl.styles import Alignment, Protection
 
+    alignment = Alignment(wrap_text=True, vertical="top")
+    locked, open_ = Protection(locked=True), Protection(locked=False)
     for position, name in enumerate(COLUMNS, 1):
         cell: Any = sheet.cell(number, position)
         if row.get(name):
@@ -93,8 +95,8 @@ def _write_row(sheet: Worksheet, number: int, row: dict[str, str]) -> None:
             cell.data_type = "s"  # also where it begins with =
             cell.quotePrefix = True  # stays text when it is edited
         cell.number_format = "@"
-        cell.alignment = Alignment(wrap_text=True, vertical="top")
-        cell.protection = Protection(locked=name not in TO_FILL)
+        cell.alignment = alignment
+        cell.protection = open_ if name in TO_FILL else locked
 
 
 def _make_readable(sheet: Worksheet, rows: int) -> None:
