@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from prentice.serving.serve import bind, server_of
 
-MODELS = ("echo", "tools", "slow", "fails", "limited", "breaks", "garbage")
+MODELS = ("echo", "tools", "slow", "fails", "limited", "breaks", "stalls", "garbage")
 
 
 class OpenAIServer:
@@ -105,7 +105,7 @@ async def _stream(asked: dict[str, Any]) -> AsyncIterator[bytes]:
     choice = whole["choices"][0]
     for delta in _deltas(choice["message"]):
         yield _event({**about, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
-        await asyncio.sleep(0.05 if asked["model"] == "slow" else 0)
+        await asyncio.sleep({"slow": 0.05, "stalls": 60}.get(asked["model"], 0))
         if asked["model"] == "breaks":
             raise ConnectionResetError("as a server that dies")
     yield _event({**about, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]})

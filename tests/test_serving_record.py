@@ -193,6 +193,16 @@ def test_a_client_that_leaves_in_mid_stream_leaves_what_it_got_on_record_as_cut(
     assert episode.turns[0].reply.finish_reason == "disconnected"
 
 
+def test_an_upstream_that_stalls_is_let_go_as_soon_as_its_client_leaves(here: Desk) -> None:
+    begun = time.monotonic()
+    stream = ask(here.client(), model="stalls", stream=True)
+    next(iter(stream))
+    stream.close()
+    (episode,) = wait_for(here)
+    assert episode.turns[0].reply.finish_reason == "disconnected"
+    assert time.monotonic() - begun < 30
+
+
 def wait_for(desk: Desk) -> list[Episode]:
     """What is stored, once there is something."""
     for _ in range(100):

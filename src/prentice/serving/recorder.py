@@ -238,8 +238,8 @@ class Recorder:
                 except ValidationError as error:
                     poisoned.append((line.decode("utf-8", "replace"), error))
             self._store_calls(calls)
-            for text, error in poisoned:  # not before: what could not be stored is read again
-                self._refuse(text, error)
+            for text, fault in poisoned:  # not before: what could not be stored is read again
+                self._refuse(text, fault)
             self._spool.remove(batch)
             with self._stored:
                 self._stored.notify_all()

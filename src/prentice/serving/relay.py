@@ -136,7 +136,9 @@ class _Stream:
         gone = asyncio.create_task(_disconnect(receive))
         try:
             await self._send(send, {"type": "http.response.start", "status": answer.status, "headers": _raw(headers)})
-            await self._events(answer, gone, send)
+            async with asyncio.timeout(None) as waiting:
+                gone.add_done_callback(lambda _: _end(waiting))
+                await self._events(answer, send)
             await self._send(send, {"type": "http.response.body", "body": b"", "more_body": False})
         except (OSError, TimeoutError):
             pass  # the client left, or does not read
@@ -146,14 +148,12 @@ class _Stream:
                 await gone
             self._witness.ended(early=True)
 
-    async def _events(self, answer: Answer, gone: asyncio.Task[None], send: Send) -> None:
+    async def _events(self, answer: Answer, send: Send) -> None:
         assert answer.chunks is not None
         try:
             async for data in answer.chunks:
                 for event in self._witness.hear(data):
                     await self._part(event, send)
-                if gone.done():
-                    return
             for event in self._witness.rest():
                 await self._part(event, send)
         except HttpError as error:  # the upstream broke off, and a stream cannot take its status back
@@ -166,6 +166,12 @@ class _Stream:
     async def _send(self, send: Send, message: dict[str, Any]) -> None:
         async with asyncio.timeout(self._patience_s):
             await send(message)
+
+
+def _end(waiting: asyncio.Timeout) -> None:
+    """Stop waiting for an upstream whose answer nobody wants any more."""
+    with suppress(RuntimeError):  # it is over already
+        waiting.reschedule(asyncio.get_running_loop().time())
 
 
 async def _disconnect(receive: Receive) -> None:
