@@ -19,7 +19,9 @@ Ask = Callable[[str, str, str], str]
 
 def new(  # noqa: PLR0913, PLR0917 - a flag for each question
     folder: Annotated[Path, typer.Argument(help="The project's folder; made if it is not there.")],
-    cases: Annotated[Path | None, typer.Option(help="Your examples: .csv, .tsv, .xlsx or .jsonl, any columns.")] = None,
+    cases: Annotated[
+        Path | None, typer.Option(help="Your examples: .csv, .tsv, .xlsx or .jsonl, or where calls were recorded.")
+    ] = None,
     input_: Annotated[list[str] | None, typer.Option("--input", metavar="COLUMN", help="What comes in.")] = None,
     output: Annotated[str | None, typer.Option(metavar="COLUMN", help="What should come out.")] = None,
     grade: Annotated[
@@ -42,9 +44,7 @@ def new(  # noqa: PLR0913, PLR0917 - a flag for each question
         ask = _taken if yes else _asked
         if cases is None and (named := ask("Which file holds your examples? (empty: a dozen samples)", "", "")):
             cases = Path(named)
-        table = None if cases is None else scaffold.read_table(cases)
-        if table is not None:
-            typer.echo(f"{table.path}: {len(table.rows):,} rows; columns {', '.join(table.columns)}")
+        table = None if cases is None else _read(cases)
         answers, table, is_sample = _answers(table, tuple(input_ or ()), output, grade, ask)
         answers = _rest(answers, table, instructions, teacher, test_share, ask)
         project = scaffold.draft(answers, table, is_sample=is_sample)
@@ -53,6 +53,16 @@ def new(  # noqa: PLR0913, PLR0917 - a flag for each question
             return
         scaffold.write(folder, project)
         _say_what_next(folder, project, is_sample=is_sample)
+
+
+def _read(cases: Path) -> Table:
+    from prentice.pipeline import scaffold
+
+    table = scaffold.recorded_table(cases) if scaffold.is_recorded(cases) else scaffold.read_table(cases)
+    typer.echo(f"{table.path}: {len(table.rows):,} rows; columns {', '.join(table.columns)}")
+    if table.note:
+        typer.echo(f"  {table.note}")
+    return table
 
 
 def _asked(question: str, default: str, reason: str) -> str:
@@ -109,8 +119,10 @@ def _rest(
     from prentice.pipeline import scaffold
 
     values = table.values(answers.output) if answers.output in table.columns else []
-    told = instructions or ask(
-        "What is to be done, in words?", scaffold.instructions(answers.grade, answers.output, values), ""
+    told = (
+        instructions
+        or table.instructions
+        or ask("What is to be done, in words?", scaffold.instructions(answers.grade, answers.output, values), "")
     )
     found = scaffold.find_teacher()
     who = teacher or ask("Who does it today?", found.value, found.reason)

@@ -2,6 +2,7 @@
 
 from prentice.pipeline.scaffold.draft import Answers, Draft, draft, write
 from prentice.pipeline.scaffold.guesses import Guess, guess_grader, guess_inputs, guess_output
+from prentice.pipeline.scaffold.recorded import is_recorded, recorded_table
 from prentice.pipeline.scaffold.samples import sample
 from prentice.pipeline.scaffold.tables import Table, read_table
 from prentice.pipeline.scaffold.teachers import find_teacher, read_share
@@ -18,8 +19,10 @@ __all__ = [
     "guess_inputs",
     "guess_output",
     "instructions",
+    "is_recorded",
     "read_share",
     "read_table",
+    "recorded_table",
     "sample",
     "write",
 ]

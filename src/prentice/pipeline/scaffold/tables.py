@@ -32,6 +32,10 @@ class Table:
     path: Path
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    instructions: str = ""
+    """What its source says is to be done."""
+    note: str = ""
+    """What a person has to know of how it was read."""
 
     def values(self, column: str) -> list[str]:
         """The column's cells, from the first row on."""
