@@ -221,7 +221,7 @@ class Went:
 
 
 def newcomer(folder: Path) -> Iterator[Went]:
-    """Go from `notes.csv` in `folder` to an evaluated student, one command after the other."""
+    """Go from `notes.csv` in `folder` to an evaluated student, one command after the other; print the transcript."""
     for command in COMMANDS:
         begun = time.perf_counter()
         ended = subprocess.run(
@@ -234,7 +234,9 @@ def newcomer(folder: Path) -> Iterator[Went]:
             encoding="utf-8",
             check=False,
         )
-        yield Went(command, ended.stdout, ended.returncode, time.perf_counter() - begun)
+        went = Went(command, ended.stdout, ended.returncode, time.perf_counter() - begun)
+        print(f"$ prentice {' '.join(command)}\n{went.output}[exit {went.code}, {went.seconds:.1f} s]\n", flush=True)
+        yield went
 
 
 def task_rows() -> list[dict[str, Any]]:
@@ -261,7 +263,5 @@ def task_rows() -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
-    for step in newcomer(Path(sys.argv[1])) if "--run" in sys.argv else ():
-        print(
-            f"$ prentice {' '.join(step.command)}\n{step.output}[exit {step.code}, {step.seconds:.1f} s]\n", flush=True
-        )
+    if "--run" in sys.argv:
+        list(newcomer(Path(sys.argv[1])))
