@@ -149,28 +149,23 @@ def test_a_long_chat_is_cut_to_the_terminal_and_v_shows_it_whole(tmp_path: Path)
         assert whole.count("reply 5") == 60
 
 
-def test_an_editor_of_ones_own_gets_the_answer_and_gives_it_back(store: Path, tmp_path: Path) -> None:
+def test_an_editor_of_ones_own_gets_the_answer_and_one_that_fails_changes_nothing(store: Path, tmp_path: Path) -> None:
     editor = tmp_path / "editor.py"
     editor.write_text(
         "import sys, pathlib\n"
-        "file = pathlib.Path(sys.argv[1])\n"
-        "file.write_text(file.read_text().replace('answer', 'Better\\n\\n') + '\\n', encoding='utf-8')\n",
+        "file, before = pathlib.Path(sys.argv[1]), pathlib.Path(__file__).with_name('before')\n"
+        "file.write_text(file.read_text().replace('answer', 'Better\\n\\n') + '\\n', encoding='utf-8')\n"
+        "if not before.exists():\n    before.touch()\n    sys.exit(3)\n",
         encoding="utf-8",
     )
     more = {"EDITOR": f"{sys.executable} {editor}"}
     with Terminal("label", store, "--author", "ann", "--limit", "1", cwd=tmp_path, more=more) as terminal:
         terminal.wait("answer 2")
+        assert "0 of 1" in terminal.press("e", "ended with 3")
+        assert read(store, "c2").demonstrations == ()
         terminal.send("e")
         assert "1 of 1, 1 corrected" in terminal.end()[1]
     assert read(store, "c2").demonstrations[0].message == assistant("Better\n\n 2")
-
-
-def test_an_editor_that_fails_changes_nothing_and_is_named(store: Path, tmp_path: Path) -> None:
-    more = {"EDITOR": f"{sys.executable} -c 'raise SystemExit(3)'"}
-    with Terminal("label", store, "--author", "ann", cwd=tmp_path, more=more) as terminal:
-        terminal.wait("answer 2")
-        assert "0 of 4" in terminal.press("e", "ended with 3")
-    assert read(store, "c2").demonstrations == ()
 
 
 def test_without_a_terminal_one_line_says_what_to_do_instead(store: Path) -> None:

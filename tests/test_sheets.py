@@ -435,7 +435,7 @@ def test_neutral_text_comes_back_as_it_was_and_begins_no_formula(text: str) -> N
     assert neutral(text).lstrip(" \n")[:1] not in tuple("=+-@\t\r")
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(anything, min_size=1, max_size=4), kind=st.sampled_from([".xlsx", ".csv"]))
 def test_any_text_survives_the_way_out_and_back(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], kind: str
@@ -461,7 +461,7 @@ cells = st.sampled_from([FREE, LABEL, TALK, "0", "1", "all", "accept", "reject",
 some_cell = cells | st.text(max_size=8) | st.integers() | st.floats() | st.booleans() | st.none() | st.datetimes()
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.lists(some_cell, max_size=7), max_size=5), kind=st.sampled_from([".xlsx", ".csv"]))
 def test_whatever_the_cells_hold_each_row_is_stored_or_named(
     filled: Path, tmp_path_factory: pytest.TempPathFactory, rows: list[list[Any]], kind: str
@@ -497,7 +497,7 @@ def _write_cells(path: Path, rows: list[list[Any]]) -> None:
     book.save(path)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=300), name=st.sampled_from(["sheet.csv", "sheet.xlsx"]), head=st.booleans())
 def test_no_file_ends_in_a_traceback(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, name: str, head: bool
@@ -528,6 +528,12 @@ def test_the_command_writes_a_sheet_and_reads_it_back(store: Store, tmp_path: Pa
 
 class Blacken:
     """A guard that knows one secret."""
+
+    def __init__(self) -> None:
+        self.found: Counter[Any] = Counter()
+
+    def told(self, found: Mapping[Any, int]) -> str:
+        return f"{found}"
 
     def episode(self, episode: Episode) -> Episode:
         return episode
