@@ -161,7 +161,7 @@ def test_an_editor_of_ones_own_gets_the_answer_and_one_that_fails_changes_nothin
     more = {"EDITOR": f"{sys.executable} {editor}"}
     with Terminal("label", store, "--author", "ann", "--limit", "1", cwd=tmp_path, more=more) as terminal:
         terminal.wait("answer 2")
-        assert "0 of 1" in terminal.press("e", "ended with 3")
+        assert "0 of 1" in terminal.press("e", "the editor ended with 3")
         assert read(store, "c2").demonstrations == ()
         terminal.send("e")
         assert "1 of 1, 1 corrected" in terminal.end()[1]

@@ -96,7 +96,7 @@ def _in_editor(editor: str, text: str) -> str:
         hint = "set EDITOR to an editor's command, or to nothing to type the answer here"
         raise DataError(f"editor {editor!r}: {error}", hint) from error
     if ended.returncode:
-        raise DataError(f"editor {editor!r} ended with {ended.returncode}; nothing was changed")
+        raise DataError(f"the editor ended with {ended.returncode}, nothing was changed: {editor}")
     return found.removesuffix("\n")
 
 
