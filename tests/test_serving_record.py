@@ -47,23 +47,44 @@ class Desk:
             return sorted(store.episodes(), key=lambda episode: episode.started_at)
 
 
-@contextmanager
-def desk(folder: Path, *overrides: str, host: str = "127.0.0.1") -> Iterator[Desk]:
-    """A recording endpoint in front of a server."""
-    behind = OpenAIServer()
-    with serving(behind.app) as upstream_url:
-        recording = Recording.of(folder, [f'record.upstream="{upstream_url}"', *overrides])
-        access = Access(recording.home, host)
-        upstream = recording.upstream(own_key=access.by_key)
-        recorder = recording.recorder("openai")
-        with serving(make_app(upstream, recorder, access, recording.config)) as url, ExitStack() as clients:
-            yield Desk(url, behind, recorder, recording.home, clients)
+@dataclass
+class Behind:
+    """The server that all tests share, as if it were new for each."""
+
+    server: OpenAIServer
+    url: str
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Behind]:
+    """The server."""
+    server = OpenAIServer()
+    with serving(server.app) as url:
+        yield Behind(server, url)
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Desk]:
+def behind(running: Behind) -> Behind:
+    """The server, which was asked nothing yet."""
+    running.server.asked, running.server.headers, running.server.delay_s = [], [], 0.0
+    return running
+
+
+@contextmanager
+def desk(behind: Behind, folder: Path, *overrides: str) -> Iterator[Desk]:
+    """A recording endpoint in front of the server."""
+    recording = Recording.of(folder, [f'record.upstream="{behind.url}"', *overrides])
+    access = Access(recording.home, "127.0.0.1")
+    upstream = recording.upstream(own_key=access.by_key)
+    recorder = recording.recorder("openai")
+    with serving(make_app(upstream, recorder, access, recording.config)) as url, ExitStack() as clients:
+        yield Desk(url, behind.server, recorder, recording.home, clients)
+
+
+@pytest.fixture
+def here(behind: Behind, tmp_path: Path) -> Iterator[Desk]:
     """An endpoint without keys."""
-    with desk(tmp_path) as opened:
+    with desk(behind, tmp_path) as opened:
         yield opened
 
 
@@ -212,8 +233,8 @@ def wait_for(desk: Desk) -> list[Episode]:
     raise AssertionError("nothing was recorded")
 
 
-def test_an_upstream_that_is_not_there_is_an_error_in_openais_form(tmp_path: Path) -> None:
-    with desk(tmp_path, 'record.upstream="http://127.0.0.1:9/v1"') as opened:
+def test_an_upstream_that_is_not_there_is_an_error_in_openais_form(behind: Behind, tmp_path: Path) -> None:
+    with desk(behind, tmp_path, 'record.upstream="http://127.0.0.1:9/v1"') as opened:
         with pytest.raises(openai.InternalServerError, match="cannot be reached") as caught:
             ask(opened.client())
         assert caught.value.code == "upstream_unreachable"
@@ -221,8 +242,10 @@ def test_an_upstream_that_is_not_there_is_an_error_in_openais_form(tmp_path: Pat
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_upstream_that_does_not_answer_in_time_is_a_failure_and_said(tmp_path: Path, stream: bool) -> None:
-    with desk(tmp_path, "record.timeout_s=0.3") as opened:
+def test_an_upstream_that_does_not_answer_in_time_is_a_failure_and_said(
+    behind: Behind, tmp_path: Path, stream: bool
+) -> None:
+    with desk(behind, tmp_path, "record.timeout_s=0.3") as opened:
         body = {"model": "slow", "stream": stream, "messages": [{"role": "user", "content": "x" * 99}]}
         if not stream:
             opened.behind.delay_s = 2.0
@@ -234,9 +257,9 @@ def test_an_upstream_that_does_not_answer_in_time_is_a_failure_and_said(tmp_path
         assert "504" in episode.failure.message
 
 
-def test_keys_that_cannot_be_read_let_nobody_in(tmp_path: Path) -> None:
+def test_keys_that_cannot_be_read_let_nobody_in(behind: Behind, tmp_path: Path) -> None:
     key = add_key(tmp_path / ".prentice", "app", ["chat"])
-    with desk(tmp_path, 'record.upstream="http://127.0.0.1:9/v1"') as opened:
+    with desk(behind, tmp_path, 'record.upstream="http://127.0.0.1:9/v1"') as opened:
         (tmp_path / ".prentice" / "keys.json").write_text("{", encoding="utf-8")
         time.sleep(1.1)
         answer = httpx.post(f"{opened.url}/chat/completions", json={}, headers={"authorization": f"Bearer {key}"})
@@ -312,8 +335,8 @@ def test_tricks_with_paths_reach_nobody(here: Desk, path: str) -> None:
         assert "error" in json.loads(answer.read())
 
 
-def test_a_request_that_is_too_long_or_too_slow_is_refused(tmp_path: Path) -> None:
-    with desk(tmp_path, "record.max_body_mb=0.001", "record.client_timeout_s=0.2") as opened:
+def test_a_request_that_is_too_long_or_too_slow_is_refused(behind: Behind, tmp_path: Path) -> None:
+    with desk(behind, tmp_path, "record.max_body_mb=0.001", "record.client_timeout_s=0.2") as opened:
         url = f"{opened.url}/chat/completions"
         answer = httpx.post(url, json={"model": "echo", "messages": [{"role": "user", "content": "x" * 2000}]})
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
@@ -328,11 +351,11 @@ def test_a_request_that_is_too_long_or_too_slow_is_refused(tmp_path: Path) -> No
 
 
 def test_keys_open_only_what_they_are_for_and_never_reach_the_upstream(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    behind: Behind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PRENTICE_UPSTREAM_KEY", "sk-of-the-company")
     chat, feedback = (add_key(tmp_path / ".prentice", scope, [scope]) for scope in ("chat", "feedback"))
-    with desk(tmp_path) as opened:
+    with desk(behind, tmp_path) as opened:
         ask(opened.client(chat))
         assert opened.behind.headers[0]["authorization"] == "Bearer sk-of-the-company"
         with pytest.raises(openai.PermissionDeniedError):
@@ -353,8 +376,8 @@ def test_it_is_bound_beyond_this_machine_with_keys_only(tmp_path: Path) -> None:
     assert Access(tmp_path, "0.0.0.0").by_key
 
 
-def test_personal_data_is_on_no_disk_when_it_is_redacted(tmp_path: Path) -> None:
-    with desk(tmp_path, 'privacy.mode="redact"') as opened:
+def test_personal_data_is_on_no_disk_when_it_is_redacted(behind: Behind, tmp_path: Path) -> None:
+    with desk(behind, tmp_path, 'privacy.mode="redact"') as opened:
         said = ask(opened.client(), "I am jane.roe@example.com, call me")
         assert "jane.roe@example.com" in said.choices[0].message.content
         (episode,) = opened.episodes()
