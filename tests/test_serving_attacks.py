@@ -6,11 +6,14 @@ import gzip
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -241,6 +244,35 @@ def test_hundreds_of_idle_connections_keep_nobody_out_and_are_let_go(here: Desk)
         assert here.fine
         assert all(ended_within(raw, PATIENCE_S + 5) for raw in idle)
     assert here.fine
+
+
+def test_where_the_system_allows_few_files_more_connections_than_that_do_no_harm(tmp_path: Path) -> None:
+    with serving(OpenAIServer().app) as upstream, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        command = (
+            f"ulimit -n 150; exec {sys.executable} -m prentice record {tmp_path} --upstream {upstream} --port {port}"
+        )
+        endpoint = subprocess.Popen(
+            ["bash", "-c", f"{command} --set record.client_timeout_s=1"], stderr=subprocess.PIPE
+        )
+        try:
+            assert endpoint.stderr is not None
+            endpoint.stderr.readline()  # it is bound now
+            with ExitStack() as stack:
+                for _ in range(300):
+                    stack.enter_context(closing(socket.create_connection(("127.0.0.1", port), timeout=10)))
+                answers = [httpx.get(f"http://127.0.0.1:{port}/health", timeout=20)]
+                deadline = time.monotonic() + 15
+                while answers[-1].status_code != 200 and time.monotonic() < deadline:
+                    time.sleep(0.2)
+                    answers.append(httpx.get(f"http://127.0.0.1:{port}/health", timeout=20))
+            assert {answer.status_code for answer in answers[:-1]} <= {503}
+            assert answers[-1].status_code == 200
+        finally:
+            endpoint.kill()
+            endpoint.communicate()
 
 
 def test_a_prompt_of_10_mb_is_answered_and_recorded(here: Desk) -> None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import cache
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from prentice.serving.http_errors import error_body
 
 MOST_CONNECTIONS = 4096
+FILES_A_CONNECTION = 3
+"""One of them for all else: the store, the spool, libraries."""
 LONGEST_HEAD = 64_000
 """Bytes of a request's line and headers."""
 
@@ -29,7 +32,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio."""
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > most_connections():
             self._refuse(503, "too many connections")
 
     def data_received(self, data: bytes) -> None:
@@ -79,6 +82,25 @@ class Connection(HttpToolsProtocol):
         head = f"HTTP/1.1 {status} Refused\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
         self.transport.close()
+
+
+@cache
+def most_connections() -> int:
+    """How many clients may be connected: each takes a file, and what is asked upstream for it another.
+
+    As many files as that takes are asked of the system, which may allow fewer.
+    """
+    try:
+        import resource
+    except ImportError:  # there is no such limit on Windows
+        return MOST_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_A_CONNECTION * MOST_CONNECTIONS
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return MOST_CONNECTIONS
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed // FILES_A_CONNECTION
 
 
 def let_go(connections: Iterable[object], patience_s: float) -> None:
