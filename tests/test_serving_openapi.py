@@ -33,7 +33,7 @@ HELD = [
     openapi_checks.content_type_conformance,
     openapi_checks.response_schema_conformance,
 ]
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 OPERATIONS = [("/v1/chat/completions", "POST"), ("/v1/feedback", "POST"), ("/health", "GET")]
 
 
@@ -111,7 +111,7 @@ ASKED = st.fixed_dictionaries(
 
 
 @given(asked=ASKED, over=FIELDS)
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_request_of_any_content_is_answered_or_refused_in_openais_form(
     app: Lasting, asked: dict[str, Any], over: dict[str, Any]
 ) -> None:

@@ -88,6 +88,20 @@ def here(behind: Behind, tmp_path: Path) -> Iterator[Desk]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def lasting(running: Behind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """An endpoint for all tests."""
+    with desk(running, tmp_path_factory.mktemp("desk")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def shared(behind: Behind, lasting: Desk) -> Desk:
+    """An endpoint for tests that leave nothing on record."""
+    assert behind.server is lasting.behind
+    return lasting
+
+
 def ask(client: openai.OpenAI, text: str = "hello", model: str = "echo", **options: Any) -> Any:
     """One call."""
     return client.chat.completions.create(model=model, messages=[{"role": "user", "content": text}], **options)
@@ -284,12 +298,12 @@ BAD = [
 
 @pytest.mark.parametrize(("body", "message"), BAD, ids=[message for _, message in BAD])
 def test_a_request_that_is_wrong_is_refused_in_openais_form_and_asks_nobody(
-    here: Desk, body: bytes, message: str
+    shared: Desk, body: bytes, message: str
 ) -> None:
-    answer = httpx.post(f"{here.url}/chat/completions", content=body, headers={"content-type": "application/json"})
+    answer = httpx.post(f"{shared.url}/chat/completions", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert message in answer.json()["error"]["message"]
-    assert here.behind.asked == []
+    assert shared.behind.asked == []
 
 
 def test_a_tool_result_without_a_call_goes_on_and_is_kept_with_the_reason(here: Desk) -> None:
@@ -315,19 +329,19 @@ def test_a_tool_result_without_a_call_goes_on_and_is_kept_with_the_reason(here: 
         ({"x-prentice-episode": "a\tb"}, 400),
     ],
 )
-def test_tricks_with_headers_are_refused(here: Desk, headers: dict[str, str], status: int) -> None:
+def test_tricks_with_headers_are_refused(shared: Desk, headers: dict[str, str], status: int) -> None:
     body = b'{"model": "echo", "messages": [{"role": "user", "content": "x"}]}'
     answer = httpx.post(
-        f"{here.url}/chat/completions", content=body, headers={"content-type": "application/json"} | headers
+        f"{shared.url}/chat/completions", content=body, headers={"content-type": "application/json"} | headers
     )
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
-    assert here.behind.asked == []
+    assert shared.behind.asked == []
 
 
 @pytest.mark.parametrize("path", ["../admin", "%2e%2e/admin", "a//b", "models/%2e%2e/x", "a%3fb", ".hidden"])
-def test_tricks_with_paths_reach_nobody(here: Desk, path: str) -> None:
-    host = here.url.removeprefix("http://").removesuffix("/v1")
+def test_tricks_with_paths_reach_nobody(shared: Desk, path: str) -> None:
+    host = shared.url.removeprefix("http://").removesuffix("/v1")
     with closing(http.client.HTTPConnection(host)) as raw:  # it sends a path as it is
         raw.request("GET", f"/v1/{path}")
         answer = raw.getresponse()

@@ -99,7 +99,7 @@ class AnySpool(RuleBasedStateMachine):
             assert self.spool.waiting == sum(len(line) + 1 for line in self.waiting)
 
 
-AnySpool.TestCase.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)
+AnySpool.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
 TestAnySpool = AnySpool.TestCase
 
 
