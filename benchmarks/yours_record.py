@@ -131,21 +131,27 @@ def _rows(places: dict[str, Place]) -> list[Row]:
     direct, ours, rival = places["direct"], places["ours"], places.get("rival")
     rows = []
     for name in ("p50", "p99"):
-        mine, theirs = (
-            None
-            if place is None
-            else [
-                through - plain
-                for through, plain in zip(getattr(place, f"{name}_ms"), getattr(direct, f"{name}_ms"), strict=True)
-            ]
-            for place in (ours, rival)
-        )
-        assert mine is not None
-        rows.append(_row(f"record_overhead_{name}_ms", median(mine), theirs and median(theirs), "ms", mine, theirs))
+        mine = _over(ours, direct, name)
+        theirs = None if rival is None else _over(rival, direct, name)
+        middle = None if theirs is None else median(theirs)
+        rows.append(_row(f"record_overhead_{name}_ms", median(mine), middle, "ms", mine, theirs))
     cpu = None if rival is None else median(rival.cpu_ms) / median(ours.cpu_ms)
-    row = _row("record_vs_litellm_cpu", cpu or 0.0, None, "times fewer CPU-s", ours.cpu_ms, rival and rival.cpu_ms)
+    row = _row(
+        "record_vs_litellm_cpu",
+        cpu or 0.0,
+        None,
+        "times fewer CPU-s",
+        ours.cpu_ms,
+        None if rival is None else rival.cpu_ms,
+    )
     note = "CPU-milliseconds a request, recording included: all (prentice), rival_all (LiteLLM)"
     return [*rows, row | {"note": note, "requests_per_s": {name: median(place.rate) for name, place in places.items()}}]
+
+
+def _over(place: Place, direct: Place, name: str) -> list[float]:
+    """What a place takes longer than no proxy does, block by block."""
+    pairs = zip(getattr(place, f"{name}_ms"), getattr(direct, f"{name}_ms"), strict=True)
+    return [through - plain for through, plain in pairs]
 
 
 def _row(

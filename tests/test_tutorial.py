@@ -68,7 +68,7 @@ def _fill_in(sheet: Path) -> None:
     book = openpyxl.load_workbook(sheet)
     page = book.active
     assert page is not None
-    header = {str(cell.value): cell.column for cell in next(page.iter_rows())}
+    header = {str(cell.value): position for position, cell in enumerate(next(page.iter_rows()), 1)}
     for row in range(2, page.max_row + 1):
         if page.cell(row, header["episode"]).value:
             page.cell(row, header["better_answer"]).value = "cards"
