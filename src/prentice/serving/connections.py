@@ -6,6 +6,7 @@ uvicorn bounds none of that: a client that says nothing, or reads nothing, would
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable
 from functools import cache
 
@@ -90,17 +91,17 @@ def most_connections() -> int:
 
     As many files as that takes are asked of the system, which may allow fewer.
     """
-    try:
+    if os.name == "posix":
         import resource
-    except ImportError:  # there is no such limit on Windows
-        return MOST_CONNECTIONS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES_A_CONNECTION * MOST_CONNECTIONS
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return MOST_CONNECTIONS
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return allowed // FILES_A_CONNECTION
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = FILES_A_CONNECTION * MOST_CONNECTIONS
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return MOST_CONNECTIONS
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        return allowed // FILES_A_CONNECTION
+    return MOST_CONNECTIONS  # there is no such limit on Windows
 
 
 def let_go(connections: Iterable[object], patience_s: float) -> None:

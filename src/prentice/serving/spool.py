@@ -138,7 +138,7 @@ class Spool:
 
     def _join(self, file: Path) -> None:
         size, place = file.stat().st_size, self._current + 1
-        file.rename(self._path(place))
+        file.replace(self._path(place))
         self._sizes[place] = size
         self.appended += size
         self._open(place + 1)
