@@ -32,7 +32,7 @@ check: install ## lint and types
 	$(BIN)/mypy
 
 test: install models check ## lint, types, all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench-main: install models ## the measured claims → benchmarks/results/main.json (about an hour on two quiet cores)
 	$(BIN)/python benchmarks/main.py

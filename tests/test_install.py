@@ -55,7 +55,8 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prentice(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the installed command in a folder, as a user would."""
-    code = "import prentice, sys; assert sys.argv.pop(1) in prentice.__file__; from prentice.app.cli.main import main; main()"
+    begin = "from prentice.app.cli.main import main; main()"
+    code = f"import prentice, sys; assert sys.argv.pop(1) in prentice.__file__; {begin}"
     return subprocess.run(
         [sys.executable, "-B", "-c", code, str(site), *arguments],
         capture_output=True,

@@ -99,7 +99,7 @@ class OutputTally:
         tools = sorted(self._tools, key=lambda tool: (-tool.calls, tool.text))
         return Outputs(
             distinct=self._replies.distinct,
-            entropy_bits=-sum(n / total * math.log2(n / total) for n in replies) + 0.0 if total else 0.0,
+            entropy_bits=-math.fsum(n / total * math.log2(n / total) for n in replies) + 0.0 if total else 0.0,
             top=_top(self._replies),
             tools=self._with_tools / max(1, self._calls),
             tool_names=tuple(
