@@ -326,7 +326,9 @@ def test_calls_go_on_where_nothing_can_be_recorded_and_it_is_said_once(
 
 PROGRAM = """
 import os, sys, openai, prentice
-client = prentice.record(openai.OpenAI(base_url=sys.argv[1], api_key="k", max_retries=0), project=sys.argv[2])
+# no connection is kept: a fork would leave parent and child writing into the same one
+here = openai.OpenAI(base_url=sys.argv[1], api_key="k", max_retries=0, default_headers={"Connection": "close"})
+client = prentice.record(here, project=sys.argv[2])
 def ask(text):
     client.chat.completions.create(model="echo", messages=[{"role": "user", "content": text}])
 """
