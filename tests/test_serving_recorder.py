@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from prentice.privacy import PrivacyConfig, Redactor
 from prentice.records import Episode
 from prentice.records.store import Store
 from prentice.serving.conversations import Conversations
+from prentice.serving.exchanges import Exchange, Origin
 from prentice.serving.labels import Labels
-from prentice.serving.recorder import Exchange, Origin, Recorder
+from prentice.serving.recorder import Recorder
 from prentice.serving.streams import Completion, Events, chunk_of
 from records_examples import json_values
 
@@ -109,6 +110,33 @@ def test_what_waits_when_a_recorder_ends_is_stored_by_the_next(tmp_path: Path) -
         recorder.record(exchange("two"))
         assert recorder.flush(10)
     assert texts(tmp_path) == ["echo: one", "echo: two"]
+
+
+def test_what_waited_before_there_was_a_guard_passes_it_all_the_same(tmp_path: Path) -> None:
+    def never() -> Store:
+        raise StoreError("down")
+
+    with recording(tmp_path, never) as recorder:
+        recorder.record(exchange("to jane.roe@example.com", "old"))
+    guard = Redactor(PrivacyConfig(mode="redact"))
+    with recording(tmp_path, guard=guard) as recorder:
+        recorder.record(exchange("to john.doe@example.com", "new"))
+        assert recorder.flush(10)
+        assert recorder.personal_data == {"email": 2}  # one in each call
+    assert "example.com" not in str(stored(tmp_path))
+    assert len(texts(tmp_path)) == 2
+
+
+def test_what_a_recorder_leaves_keeps_its_own_origin_whoever_stores_it(tmp_path: Path) -> None:
+    def never() -> Store:
+        raise StoreError("down")
+
+    with closing(Recorder(tmp_path, never, Origin("pilot", "support", "openai", "test"))) as recorder:
+        recorder.record(exchange())
+    with recording(tmp_path) as recorder:
+        assert recorder.flush(10)
+    (episode,) = stored(tmp_path)
+    assert (episode.run, episode.task, episode.policy, episode.split) == ("pilot", "support", "openai:echo", "test")
 
 
 def test_a_full_spool_counts_what_it_does_not_take(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,8 @@ from prentice.pipeline.project import FILE, Project
 from prentice.privacy import PrivacyConfig, Redactor
 from prentice.records.store import Store
 from prentice.serving.config import RecordConfig
-from prentice.serving.recorder import Origin, Recorder
+from prentice.serving.exchanges import Origin
+from prentice.serving.recorder import Recorder
 from prentice.serving.upstream import Answering, PassThrough, Upstream
 
 KEY_VARIABLE = "PRENTICE_UPSTREAM_KEY"

@@ -20,9 +20,10 @@ from prentice.errors import ConfigError
 from prentice.records.chats import DISCONNECTED
 from prentice.records.episodes import Split
 from prentice.serving.asking import Asked, read_asked
+from prentice.serving.exchanges import Exchange
 from prentice.serving.http_errors import HttpError
 from prentice.serving.labels import HEADER, Labels
-from prentice.serving.recorder import Exchange, Recorder
+from prentice.serving.recorder import Recorder
 from prentice.serving.witness import Witness
 
 LOG = logging.getLogger("prentice.record")

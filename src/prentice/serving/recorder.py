@@ -1,6 +1,8 @@
 """Calls as they crossed the wire → records: on disk before the answer is complete, in the store soon after.
 
-`Recorder.record` never raises for what a client or a provider said, and never waits for the store.
+`Recorder.record` never raises for what a client or a provider said, and never waits for the store. A call waits as it
+crossed the wire, and becomes a record in the thread that stores it; only where there is a guard it becomes one at once,
+since nothing may touch a disk that the guard has not seen.
 """
 
 from __future__ import annotations
@@ -9,26 +11,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from pydantic import ValidationError
 from pydantic_core import to_json
 
 from prentice.errors import PrenticeError, StoreError
-from prentice.records import Call, Failure, Turn, utc_now
-from prentice.records.episodes import Split
+from prentice.records import Call
 from prentice.records.guard import Guard
 from prentice.records.importing.chats import Tools
-from prentice.records.importing.conversations import LogOptions
-from prentice.records.importing.openai import read_openai
 from prentice.records.store import Store
 from prentice.serving.conversations import Conversations
 from prentice.serving.costs import Prices
-from prentice.serving.labels import Labels, stored_id
+from prentice.serving.exchanges import Exchange, Origin, Waiting, read_waiting
+from prentice.serving.labels import Labels
 from prentice.serving.refusals import Refusals
 from prentice.serving.spool import Spool
 
@@ -40,36 +36,6 @@ DEFAULT_SPOOL_BYTES = 1_000_000_000
 LOOK_S = 30.0
 REFUSED = "refused.jsonl"
 """Beside the spool: what could not become a record, with the reason."""
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One call as it crossed the wire."""
-
-    asked: dict[str, Any]
-    """The request's body, without our own field."""
-    labels: Labels
-    episode: str
-    """The client's name of the episode, or one made for it."""
-    at: datetime = field(default_factory=utc_now)
-    answered: dict[str, Any] | None = None
-    """The completion; None where the call failed."""
-    problem: str = ""
-    """Why it failed."""
-    latency_s: float | None = None
-    policy: str = ""
-    """Who answers, where that differs from the recorder's own."""
-
-
-@dataclass
-class Origin:
-    """What all calls of a recorder have in common."""
-
-    run: str = "record"
-    task: str = "recorded"
-    policy: str = ""
-    """Who answers: `openai`, a URL; the model's name is added."""
-    split: Split = "train"
 
 
 class Recorder:
@@ -102,7 +68,7 @@ class Recorder:
         self._work, self._hurry = threading.Event(), threading.Event()
         self._stopping = False
         self._stored = threading.Condition()
-        self._counting, self._opening, self._guarding = threading.Lock(), threading.Lock(), threading.Lock()
+        self._counting, self._opening, self._reading = threading.Lock(), threading.Lock(), threading.Lock()
         self._look_s, self._look_at = look_s, time.monotonic() + look_s
         self._prices = Prices()
         self._refusals = Refusals(self._home / REFUSED, guard, most_bytes)
@@ -120,7 +86,8 @@ class Recorder:
     def record(self, exchange: Exchange) -> None:
         """Write a call to disk; it is recorded when this returns, whatever becomes of the process."""
         try:
-            line = self._call(exchange).model_dump_json().encode()
+            line = self._line(exchange)
+            self._remember(exchange)
         except Exception as error:
             self._refuse(to_json([exchange.asked, exchange.answered], fallback=repr).decode("utf-8", "replace"), error)
             return
@@ -174,38 +141,20 @@ class Recorder:
             if self._store is not None:
                 self._store.close()
 
-    def _call(self, exchange: Exchange) -> Call:
-        labels, origin = exchange.labels, self.origin
-        turn = None if exchange.answered is None else self._turn(exchange)
-        model = str(exchange.asked.get("model") or "unknown")
-        policy = exchange.policy or origin.policy
-        call = Call(
-            id=uuid4().hex,
-            episode=stored_id(exchange.episode),
-            run=origin.run,
-            task=origin.task,
-            case=labels.case or exchange.episode,
-            split=labels.split or origin.split,
-            policy=f"{policy}:{model}" if policy else model,
-            at=exchange.at,
-            turn=turn,
-            failure=Failure(where="model", message=exchange.problem) if turn is None else None,
-            tags={"episode": exchange.episode, **labels.tags},
-        )
-        if self._guard is None:
-            return call
-        with self._guarding:
-            return self._guard.call(call)
+    def _line(self, exchange: Exchange) -> bytes:
+        waiting = Waiting(exchange, self.origin)
+        return waiting.line() if self._guard is None else self._call(waiting).model_dump_json().encode()
 
-    def _turn(self, exchange: Exchange) -> Turn:
-        asked, answered = exchange.asked, exchange.answered or {}
-        said = _said(answered)  # before it is read: reading takes what is known out of a row
-        row = {"request": dict(asked), "response": dict(answered), "latency_s": exchange.latency_s}
-        draft = read_openai(row, LogOptions(function=exchange.labels.function), self._tools)
-        turn = draft.turns[0]
-        self._conversations.went_on(asked["messages"], said, exchange.episode)
-        extra = {**draft.extra, "at": exchange.at.isoformat()}
-        return Turn(request=turn.request, reply=turn.reply, extra=extra)
+    def _call(self, waiting: Waiting) -> Call:
+        with self._reading:
+            call = waiting.call(self._tools)
+            return call if self._guard is None else self._guard.call(call)
+
+    def _remember(self, exchange: Exchange) -> None:
+        """How the conversation stands now: the next call may go on with it."""
+        messages = exchange.asked.get("messages")
+        if exchange.answered is not None and isinstance(messages, list):
+            self._conversations.went_on(messages, _said(exchange.answered), exchange.episode)
 
     def _drain(self) -> None:
         pause = 0.1
@@ -234,8 +183,8 @@ class Recorder:
             calls, poisoned = [], []
             for line in batch.lines:
                 try:
-                    calls.append(self._prices.add_to(Call.model_validate_json(line)))
-                except ValidationError as error:
+                    calls.append(self._read(line))
+                except Exception as error:
                     poisoned.append((line.decode("utf-8", "replace"), error))
             self._store_calls(calls)
             for text, fault in poisoned:  # not before: what could not be stored is read again
@@ -243,6 +192,10 @@ class Recorder:
             self._spool.remove(batch)
             with self._stored:
                 self._stored.notify_all()
+
+    def _read(self, line: bytes) -> Call:
+        waiting = read_waiting(line)
+        return self._prices.add_to(self._call(waiting) if isinstance(waiting, Waiting) else waiting)
 
     def _store_calls(self, calls: list[Call]) -> None:
         store = self.store()

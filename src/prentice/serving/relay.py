@@ -17,8 +17,9 @@ from prentice.serving.access import Access
 from prentice.serving.asking import Asked, read_asked
 from prentice.serving.bodies import read_body
 from prentice.serving.config import RecordConfig
+from prentice.serving.exchanges import Exchange
 from prentice.serving.http_errors import HttpError
-from prentice.serving.recorder import Exchange, Recorder
+from prentice.serving.recorder import Recorder
 from prentice.serving.streams import chunk_of
 from prentice.serving.upstream import Answer, Upstream
 from prentice.serving.witness import Hearing, Unheard, Witness

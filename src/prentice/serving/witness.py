@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from prentice.records.chats import DISCONNECTED
+from prentice.serving.exchanges import Exchange
 from prentice.serving.labels import HEADER
-from prentice.serving.recorder import Exchange
 from prentice.serving.streams import DONE, Completion, Events, chunk_of, data_of, only_counts
 
 
