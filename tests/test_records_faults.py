@@ -82,7 +82,7 @@ def test_a_full_disk_while_adding_is_one_line_and_what_was_stored_is_kept(tmp_pa
         *stored, said = child.communicate()[0].splitlines()
     assert child.returncode == 0
     assert re.search(KEPT, said)
-    assert len(stored) > 20
+    assert len(stored) > 10
     with Store.open(path) as store:
         assert list(store.episodes()) == [long_episode(number) for number in range(len(stored))]
         assert store.add(long_episode(number) for number in range(len(stored) + 50)) == 50

@@ -164,7 +164,14 @@ def _set_up(connection: Any, _: object) -> None:
     connection.isolation_level = None  # Python's driver would begin transactions late, without the write lock
     # NORMAL: in WAL mode a killed process loses nothing; only a power cut may undo the very last commits
     # a log of 4 000 pages: a page that many transactions touch is written back once, not every time
-    settings = ("synchronous=NORMAL", "foreign_keys=ON", f"cache_size=-{CACHE_KB}", "wal_autocheckpoint=4000")
+    # pages of 8 KB in a new file: a turn and its messages take kilobytes, and a row that fits one page is one write
+    settings = (
+        "page_size=8192",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        f"cache_size=-{CACHE_KB}",
+        "wal_autocheckpoint=4000",
+    )
     for pragma in settings:
         connection.execute(f"PRAGMA {pragma}").close()
 

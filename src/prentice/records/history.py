@@ -25,7 +25,6 @@ class Said(Generic[M]):
     def __init__(self, key: Callable[[M], Hashable]) -> None:
         self.messages: list[M] = []
         self._key = key
-        self._keys: list[Hashable] = []
         self._places: dict[Hashable, int] = {}
         """Of the first `_looked_up` messages: a history that only grows is never searched, and hashing takes long."""
         self._looked_up = 0
@@ -37,40 +36,43 @@ class Said(Generic[M]):
         """
         before = len(self.messages)
         # a history shows the very same messages again and again: all at once, or time would grow with their square
-        known = before if len(request) >= before and all(map(is_, self.messages, request)) else 0
-        shown: list[Stretch] = [(0, known)] if known else []
-        place = known - 1
-        for message in request[known:]:
+        if len(request) >= before and all(map(is_, self.messages, request)):
+            self.messages += request[before:]
+            shown = [(0, len(request))] if request else []
+        else:
+            shown = self._stretches(request)
+        self.messages.append(reply)
+        return self.messages[before:], shown
+
+    def _stretches(self, request: Sequence[M]) -> list[Stretch]:
+        shown: list[Stretch] = []
+        place = -1
+        for message in request:
             place = self._place(message, place + 1)
             if shown and shown[-1][1] == place:
                 shown[-1] = (shown[-1][0], place + 1)
             else:
                 shown.append((place, place + 1))
-        self._append(reply, self._key(reply))
-        return self.messages[before:], shown
+        return shown
 
     def _place(self, message: M, next_: int) -> int:
         """Where `message` stands: best as the next of its stretch, since a history then is one, else anywhere."""
-        if next_ < len(self.messages) and self.messages[next_] is message:
-            return next_
-        key = self._key(message)
         if next_ < len(self.messages):
-            if self._keys[next_] == key:
+            if self.messages[next_] is message or self._key(self.messages[next_]) == self._key(message):
                 return next_
         elif next_:
-            return self._append(message, key)  # new at the end of a history, even where it repeats something
-        found = self._find(key)
-        return self._append(message, key) if found is None else found
+            return self._append(message)  # new at the end of a history, even where it repeats something
+        found = self._find(self._key(message))
+        return self._append(message) if found is None else found
 
     def _find(self, key: Hashable) -> int | None:
-        for place in range(self._looked_up, len(self._keys)):
-            self._places[self._keys[place]] = place
-        self._looked_up = len(self._keys)
+        for place in range(self._looked_up, len(self.messages)):
+            self._places[self._key(self.messages[place])] = place
+        self._looked_up = len(self.messages)
         return self._places.get(key)
 
-    def _append(self, message: M, key: Hashable) -> int:
+    def _append(self, message: M) -> int:
         self.messages.append(message)
-        self._keys.append(key)
         return len(self.messages) - 1
 
 

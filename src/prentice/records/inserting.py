@@ -49,8 +49,9 @@ def write_texts(connection: Connection, episodes: Sequence[tuple[int, EpisodeRow
     insert_all(
         connection, insert_new(connection, TEXTS), [{"hash": name, "body": texts[name]} for name in sorted(texts)]
     )
-    uses = [{"text": name, "episode": number} for number, rows in episodes for name in rows.texts]
-    insert_all(connection, insert_new(connection, USES), uses)
+    # in the order of the table: neighbours lie on one page
+    uses = sorted((name, number) for number, rows in episodes for name in rows.texts)
+    insert_all(connection, insert_new(connection, USES), [{"text": name, "episode": number} for name, number in uses])
 
 
 def write_feedback(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from operator import is_
+from operator import is_, itemgetter
 from typing import Any, NoReturn
 
 from pydantic import TypeAdapter
@@ -25,8 +25,9 @@ Read = Mapping[Any, Any]
 LONG = 512
 """Messages of so many characters of JSON are shared between episodes; for shorter ones looking them up costs more."""
 _TOOLS = TypeAdapter(tuple[Tool, ...])
+_MESSAGE = TypeAdapter(Message).serializer
 _PARTS = ("tools", "choices", "response_schema")
-_HASHED = ("function", "inputs", "said", "shown", *_PARTS)
+_HASHED = itemgetter("function", "inputs", "said", "shown", *_PARTS)
 _USAGE = ("input_tokens", "cached_tokens", "output_tokens")
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,11 +42,8 @@ class EpisodeRows:
     tags: list[Row] = field(default_factory=list)
     feedback: list[Row] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """About how many characters of text it holds."""
-        return sum(len(turn["said"]) + len(turn["inputs"]) for turn in self.turns) + sum(map(len, self.texts.values()))
+    size: int = 0
+    """About how many characters of text it holds."""
 
 
 def text_hash(text: str) -> str:
@@ -85,6 +83,7 @@ def _to_rows(episode: Episode) -> EpisodeRows:
     rows.feedback = [_demonstration_row(episode.id, n, shown) for n, shown in enumerate(episode.demonstrations)]
     rows.tags = [{"tag": tag_key(name, value)} for name, value in episode.tags.items()]
     rows.episode["content_hash"] = content_hash(rows.turns)
+    rows.size = sum(len(turn["said"]) + len(turn["inputs"]) for turn in rows.turns) + sum(map(len, rows.texts.values()))
     _check_storable([rows.episode], ("id", "run", "task", "case_id", "policy", "failure_message"), ("attempt",))
     _check_storable(rows.turns, ("function", "model", "finish_reason"), (*_USAGE, "attempts"))
     _check_storable(rows.metrics, ("name", "text"), ("turn",))
@@ -95,7 +94,7 @@ def _to_rows(episode: Episode) -> EpisodeRows:
 def content_hash(turns: Iterable[Read]) -> str:
     """Hash of what was asked and replied, without ids, times and costs: equal for two equal conversations."""
     # a row is written as JSON: no text of one column can look like the border to the next
-    return text_hash(to_json([[turn[name] for name in _HASHED] for turn in turns]).decode())
+    return hashlib.sha256(to_json(list(map(_HASHED, turns)))).hexdigest()[:32]
 
 
 def _check_storable(rows: Sequence[Row], texts: Iterable[str], integers: Iterable[str]) -> None:
@@ -181,13 +180,13 @@ def _message_key(message: Message) -> Hashable:
 def _turn_row(turn: Turn, said: Said[Message], parts: _Parts) -> Row:
     request, reply = turn.request, turn.reply
     new, shown = said.add(request.messages, reply.message)
-    bodies = [message.model_dump_json(exclude_defaults=True) for message in new]
+    bodies = [_MESSAGE.to_json(message, exclude_defaults=True).decode() for message in new]
     entries = [body if len(body) < LONG else f'"{parts.keep(body)}"' for body in bodies]
     return {
         "function": request.function,
         "inputs": _finite(to_json(request.inputs).decode()) if request.inputs else "{}",
         "said": f"[{','.join(entries)}]",
-        "shown": to_json(shown).decode(),
+        "shown": f"[{','.join([f'[{start},{end}]' for start, end in shown])}]",
         **parts.row(request),
         "model": reply.model,
         "finish_reason": reply.finish_reason,

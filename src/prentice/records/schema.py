@@ -62,7 +62,6 @@ TEXTS = Table(
     METADATA,
     Column("hash", Text, primary_key=True),
     Column("body", Text, nullable=False),  # JSON of a message, or of a request's tools, choices or response schema
-    sqlite_with_rowid=False,
 )
 
 EPISODES = Table(

@@ -47,11 +47,10 @@ def second_schema(op: Operations) -> None:
 
 
 def _texts(op: Operations) -> sa.Table:
+    # texts lie in the order they came: in that of their hashes (as the first stores of this step have them, which
+    # the same queries serve), each new text would be a page of its own to write
     return op.create_table(
-        "texts",
-        sa.Column("hash", sa.Text, primary_key=True),
-        sa.Column("body", sa.Text, nullable=False),
-        sqlite_with_rowid=False,
+        "texts", sa.Column("hash", sa.Text, primary_key=True), sa.Column("body", sa.Text, nullable=False)
     )
 
 

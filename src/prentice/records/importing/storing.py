@@ -220,7 +220,7 @@ def _in_processes(work: _Work, rows: Iterator[Line], processes: int) -> Iterator
         try:
             for piece in _pieces(rows):
                 waiting.append(pool.submit(work.read_all, piece))
-                if len(waiting) > 2 * processes:
+                if len(waiting) > 4 * processes:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
