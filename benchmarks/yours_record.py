@@ -1,7 +1,9 @@
 """The recording endpoint against LiteLLM's proxy and against no proxy at all: the same upstream, load and machine.
 
 Load comes from wrk at about 100 requests a second over 10 connections, in alternating blocks; every request is another
-one. Both proxies have one worker, check a key and log every call: prentice into its store, LiteLLM by a callback that
+one. The headline is of clients that do not know each other: each waits 0 to 200 ms between two requests, by chance. With
+the same pause for all, ten connections fall into step and ask at once, over and over: that worst case is a row of its
+own. Both proxies have one worker, check a key and log every call: prentice into its store, LiteLLM by a callback that
 writes its own logging payload to a file. PRENTICE_LITELLM names the `litellm` command of an environment of its own
 (`pip install "litellm[proxy]"`); without it there is no rival.
 """
@@ -45,6 +47,9 @@ request = function()
 end
 delay = function() return PAUSE end
 """
+_PAUSE_MS = 1000 * CONNECTIONS // RATE
+PAUSES = {"": f"math.random(0, {2 * _PAUSE_MS})", "in_step_": str(_PAUSE_MS)}
+"""Kind of load → what a connection waits between two requests, in milliseconds."""
 _CONFIG = """
 model_list:
   - model_name: gpt-4o-mini
@@ -79,11 +84,15 @@ class Place:
     cpu_ms: list[float] = field(default_factory=list)
     rate: list[float] = field(default_factory=list)
 
-    def measure(self, folder: Path) -> None:
+    def forget(self) -> None:
+        """Forget what was measured."""
+        for measured in (self.p50_ms, self.p99_ms, self.cpu_ms, self.rate):
+            measured.clear()
+
+    def measure(self, folder: Path, pause: str) -> None:
         """One block of load."""
         script = folder / "load.lua"
-        pause = round(1000 * CONNECTIONS / RATE)
-        script.write_text(_LUA.replace("KEY", self.key).replace("PAUSE", str(pause)), encoding="utf-8")
+        script.write_text(_LUA.replace("KEY", self.key).replace("PAUSE", pause), encoding="utf-8")
         before = _cpu_s(self.process)
         said = subprocess.run(
             [
@@ -117,24 +126,29 @@ def record_rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as running:
         folder = Path(scratch)
         places = running.enter_context(_places(folder))
-        for number in range(ROUNDS + 1):  # the first round warms up
-            for place in places.values():
-                place.measure(folder)
-            if number == 0:
+        rows = []
+        for kind, pause in PAUSES.items():
+            for number in range(ROUNDS + 1):  # the first round warms up
                 for place in places.values():
-                    for measured in (place.p50_ms, place.p99_ms, place.cpu_ms, place.rate):
-                        measured.clear()
-        return _rows(places)
+                    place.measure(folder, pause)
+                if number == 0:
+                    for place in places.values():
+                        place.forget()
+            rows += _rows(places, kind)
+        return rows
 
 
-def _rows(places: dict[str, Place]) -> list[Row]:
+def _rows(places: dict[str, Place], kind: str) -> list[Row]:
     direct, ours, rival = places["direct"], places["ours"], places.get("rival")
+    rates = {"requests_per_s": {name: median(place.rate) for name, place in places.items()}}
     rows = []
     for name in ("p50", "p99"):
         mine = _over(ours, direct, name)
         theirs = None if rival is None else _over(rival, direct, name)
         middle = None if theirs is None else median(theirs)
-        rows.append(_row(f"record_overhead_{name}_ms", median(mine), middle, "ms", mine, theirs))
+        rows.append(_row(f"record_overhead_{kind}{name}_ms", median(mine), middle, "ms", mine, theirs) | rates)
+    if kind:
+        return rows
     cpu = None if rival is None else median(rival.cpu_ms) / median(ours.cpu_ms)
     row = _row(
         "record_vs_litellm_cpu",
@@ -145,7 +159,7 @@ def _rows(places: dict[str, Place]) -> list[Row]:
         None if rival is None else rival.cpu_ms,
     )
     note = "CPU-milliseconds a request, recording included: all (prentice), rival_all (LiteLLM)"
-    return [*rows, row | {"note": note, "requests_per_s": {name: median(place.rate) for name, place in places.items()}}]
+    return [*rows, row | {"note": note} | rates]
 
 
 def _over(place: Place, direct: Place, name: str) -> list[float]:
