@@ -1,8 +1,8 @@
 """The recording endpoint against LiteLLM's proxy and against no proxy at all: the same upstream, load and machine.
 
 Load comes from wrk at about 100 requests a second over 10 connections, in alternating blocks; every request is another
-one. The headline is of clients that do not know each other: each waits 0 to 200 ms between two requests, by chance. With
-the same pause for all, ten connections fall into step and ask at once, over and over: that worst case is a row of its
+one. The headline is of clients that do not know each other: each waits 0 to 200 ms between two requests. With
+the same pause for all, ten connections fall into step and ask at once, again and again: that is a row of its
 own. Both proxies have one worker, check a key and log every call: prentice into its store, LiteLLM by a callback that
 writes its own logging payload to a file. PRENTICE_LITELLM names the `litellm` command of an environment of its own
 (`pip install "litellm[proxy]"`); without it there is no rival.
