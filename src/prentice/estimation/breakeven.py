@@ -38,7 +38,7 @@ class Assumptions(StageConfig):
     """Tokens learnt from in a second, on one machine."""
     read_cpu_s: tuple[_Amount, _Amount] = (0.013, 0.0043)
     """CPU-seconds of the student for a token of the prompt."""
-    write_cpu_s: tuple[_Amount, _Amount] = (0.1, 0.021)
+    write_cpu_s: tuple[_Amount, _Amount] = (0.03, 0.02)
     """CPU-seconds of the student for a token of the answer."""
     core_hour_usd: tuple[_Amount, _Amount] = (0.05, 0.0045)
     """Dollars for an hour of a core: rented, or its electricity."""
