@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from prentice.app.cli.main import app
@@ -33,6 +34,16 @@ def test_help_names_every_command_and_is_quick() -> None:
         assert f" {name} " in shown[0]
     # the first start compiles; the quickest of the others is the program's own, the rest is what else the machine does
     assert min(spent[1:]) < HELP_BUDGET_CPU_S
+
+
+def test_no_help_has_words_in_brackets_which_the_terminal_would_take_for_colours() -> None:
+    waiting, texts = [typer.main.get_command(app)], list[str]()
+    while waiting:
+        command = waiting.pop()
+        waiting += getattr(command, "commands", {}).values()
+        texts += [command.help or "", *(getattr(parameter, "help", None) or "" for parameter in command.params)]
+    assert len(texts) > 100
+    assert [text for text in texts if "[" in text] == []
 
 
 def timed_help() -> tuple[str, float]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def chat(
     a: Annotated[
-        str | None, typer.Argument(help="A model, as [teacher] model names it, or student or teacher of a project.")
+        str | None, typer.Argument(help="A model: local:NAME, openai:NAME, ...; or student or teacher of a project.")
     ] = None,
     b: Annotated[str | None, typer.Argument(help="A second one, to be compared blindly.")] = None,
     project: Annotated[Path | None, typer.Option(help="The project; default: the one in this folder.")] = None,

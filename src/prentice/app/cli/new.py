@@ -28,7 +28,9 @@ def new(  # noqa: PLR0913, PLR0917 - a flag for each question
         str | None, typer.Option(help="exact, label, json, regex, number, python, command or judge.")
     ] = None,
     instructions: Annotated[str | None, typer.Option(help="What is to be done, in words.")] = None,
-    teacher: Annotated[str | None, typer.Option(help="Who does it today, as [teacher] model names models.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Who does it today: local:NAME, openai:NAME, ..., or 'task:answer key'.")
+    ] = None,
     test_share: Annotated[float | None, typer.Option("--test", help="Share of the examples that is held out.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; take what seems best.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files; write nothing.")] = False,
