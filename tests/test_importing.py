@@ -280,7 +280,7 @@ def test_a_spreadsheet_is_a_table_and_the_rest_of_merged_cells_is_named(tmp_path
 def test_a_table_keeps_its_other_columns_and_takes_named_ones(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text('id;text;intent;tag\n1;"a;\nb";x;t\n2;c;y;\n', encoding="utf-8")
-    with pytest.raises(DataError, match=r"not a log of a known format.*--output COLUMN"):
+    with pytest.raises(DataError, match=r"not a log of a known format.*--read output=COLUMN"):
         list(read_logs(path))
     first, second = read(path, output="intent")
     assert (first.turns[0].request.messages[0].content, first.turns[0].reply.text) == ("a;\nb", "x")

@@ -223,6 +223,9 @@ def test_the_command_names_bad_rows_in_short_and_writes_all_of_them_where_asked(
     [
         (["gone.jsonl"], "gone.jsonl: no such file"),
         (["log.jsonl", "--as", "xml"], "no log format named 'xml'"),
+        (["log.jsonl", "--read", "splt=train"], "did you mean 'split'?"),
+        (["log.jsonl", "--read", "split=later"], 'split = "later"'),
+        (["log.jsonl", "--read", "task"], "has no `=`"),
         (["log.jsonl", "--as", "otel"], ""),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,7 +24,7 @@ SMALL = 16_000_000
 Refuse = Callable[["Rejected"], None]
 
 
-def import_(  # noqa: PLR0913, PLR0917 - a flag for each way in which logs differ
+def import_(
     place: Annotated[
         str, typer.Argument(help="Where to: a project's folder, a store's file or a database URL; made if not there.")
     ],
@@ -32,17 +32,12 @@ def import_(  # noqa: PLR0913, PLR0917 - a flag for each way in which logs diffe
     as_: Annotated[
         str | None, typer.Option("--as", metavar="FORMAT", help="The format; default: told from the content.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="What they are about; default: the file's name.")] = None,
-    split: Annotated[
-        Literal["train", "val", "test", "auto"],
-        typer.Option(help="auto: as the row says, else by hash of the case, 70 / 10 / 20."),
-    ] = "auto",
-    function: Annotated[str | None, typer.Option(help="Which prompt it is; default: as the log says, or chat.")] = None,
-    input_: Annotated[
-        str | None, typer.Option("--input", metavar="COLUMN", help="Of a table, what was asked; default: by name.")
-    ] = None,
-    output: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Of a table, what was answered; default: by name.")
+    read: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="What they do not say: task, split, function; of a table, the columns input and output.",
+        ),
     ] = None,
     rejected: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all rows that are left out here, as JSON lines.")
@@ -56,8 +51,7 @@ def import_(  # noqa: PLR0913, PLR0917 - a flag for each way in which logs diffe
     from prentice.records.importing import LogOptions
 
     with user_errors():
-        options = LogOptions(format=as_, task=task, split=split, function=function, input=input_, output=output)
-        _import(place, files, options, rejected, dry_run=dry_run)
+        _import(place, files, LogOptions.parse(read or (), as_), rejected, dry_run=dry_run)
 
 
 def _import(place: str, files: list[Path], options: LogOptions, rejected: Path | None, *, dry_run: bool) -> None:

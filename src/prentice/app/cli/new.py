@@ -31,7 +31,6 @@ def new(  # noqa: PLR0913, PLR0917 - a flag for each question
     teacher: Annotated[
         str | None, typer.Option(help="Who does it today: local:NAME, openai:NAME, ..., or 'task:answer key'.")
     ] = None,
-    test_share: Annotated[float | None, typer.Option("--test", help="Share of the examples that is held out.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; take what seems best.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files; write nothing.")] = False,
 ) -> None:
@@ -48,7 +47,7 @@ def new(  # noqa: PLR0913, PLR0917 - a flag for each question
             cases = Path(named)
         table = None if cases is None else _read(cases)
         answers, table, is_sample = _answers(table, tuple(input_ or ()), output, grade, ask)
-        answers = _rest(answers, table, instructions, teacher, test_share, ask)
+        answers = _rest(answers, table, instructions, teacher, ask)
         project = scaffold.draft(answers, table, is_sample=is_sample)
         if dry_run:
             _print(project)
@@ -112,10 +111,9 @@ def _rest(
     table: Table,
     instructions: str | None,
     teacher: str | None,
-    test_share: float | None,
     ask: Ask,
 ) -> Answers:
-    """The wording, the teacher, the share held out."""
+    """The wording and the teacher."""
     from dataclasses import replace
 
     from prentice.pipeline import scaffold
@@ -128,8 +126,7 @@ def _rest(
     )
     found = scaffold.find_teacher()
     who = teacher or ask("Who does it today?", found.value, found.reason)
-    share = test_share if test_share is not None else scaffold.read_share(ask("Share that is held out?", "0.3", ""))
-    return replace(answers, instructions=told, teacher=who, test_share=share)
+    return replace(answers, instructions=told, teacher=who)
 
 
 def _print(project: Draft) -> None:

@@ -5,7 +5,7 @@ from prentice.pipeline.scaffold.guesses import Guess, guess_grader, guess_inputs
 from prentice.pipeline.scaffold.recorded import is_recorded, recorded_table
 from prentice.pipeline.scaffold.samples import sample
 from prentice.pipeline.scaffold.tables import Table, read_table
-from prentice.pipeline.scaffold.teachers import find_teacher, read_share
+from prentice.pipeline.scaffold.teachers import find_teacher
 from prentice.pipeline.scaffold.wording import instructions
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "guess_output",
     "instructions",
     "is_recorded",
-    "read_share",
     "read_table",
     "recorded_table",
     "sample",

@@ -23,6 +23,8 @@ from prentice.tasks.text import PROMPT, SPLITS
 
 EXAMPLES = 3
 """Worked examples in the teacher's prompt; for labels one of each."""
+HELD_OUT = 0.3
+"""Share of the rows to measure on, unless a column `split` says which."""
 SAMPLE_TEST = 4
 """Of the dozen sample rows, those that are held out."""
 
@@ -40,7 +42,6 @@ class Answers:
     instructions: str
     teacher: str
     """A spec as in `[teacher] model`."""
-    test_share: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def draft(answers: Answers, table: Table, *, is_sample: bool = False) -> Draft:
 
     Args:
         is_sample: the rows are samples to be replaced; the last of them are held out.
-    Raises: ConfigError for a column that is not there, or a share that holds nothing out; UnknownNameError for a
+    Raises: ConfigError for a column that is not there; UnknownNameError for a
         grader that is none.
     """
     _check(answers, table)
@@ -103,8 +104,6 @@ def _check(answers: Answers, table: Table) -> None:
     if answers.output in answers.inputs:
         raise ConfigError(f"{answers.output!r} cannot come in and go out", "name two columns")
     GRADERS.load(answers.grade)
-    if not 0 < answers.test_share < 1:
-        raise ConfigError(f"a held-out share of {answers.test_share} is not between 0 and 1", "0.3 is usual")
 
 
 def _input_names(columns: Sequence[str]) -> dict[str, str]:
@@ -127,7 +126,7 @@ def _cases(
     used = [row for row in table.rows if any(row.cells[column].strip() for column in names)]
     texts = ["\n".join(row.cells[column] for column in names) for row in used]
     notes = [f"{n} rows without any text were left out"] if (n := len(table.rows) - len(used)) else []
-    splits, said = _deal(table, used, texts, 0.0 if is_sample else answers.test_share)
+    splits, said = _deal(table, used, texts, is_sample=is_sample)
     notes += said
     if len(set(texts)) < len(texts):
         notes.append(f"{len(texts) - len(set(texts))} rows repeat another row's text")
@@ -145,14 +144,14 @@ def _cases(
     return rows, notes
 
 
-def _deal(table: Table, rows: Sequence[Row], texts: Sequence[str], test_share: float) -> tuple[list[str], list[str]]:
-    """The split of each row, and what is to be said of it; a share of 0 is for samples."""
-    if not test_share:
+def _deal(table: Table, rows: Sequence[Row], texts: Sequence[str], *, is_sample: bool) -> tuple[list[str], list[str]]:
+    """The split of each row, and what is to be said of it."""
+    if is_sample:
         return ["train"] * (len(rows) - SAMPLE_TEST) + ["test"] * SAMPLE_TEST, []
     own = next((column for column in table.columns if column.lower() == "split"), None)
     if own is not None and {row.cells[own] for row in rows} <= {*SPLITS}:
         return [row.cells[own] for row in rows], ["the splits are those of your file"]
-    splits, together = assign(texts, test_share)
+    splits, together = assign(texts, HELD_OUT)
     mould = "the texts are of one mould: only equal ones, not similar ones, were kept in one split"
     return splits, [] if together else [mould]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from prentice.errors import ConfigError
 from prentice.pipeline.scaffold.guesses import Guess
 
 KEYS = {
@@ -24,15 +23,3 @@ def find_teacher(environment: Mapping[str, str] = os.environ) -> Guess:
         if environment.get(variable, "").strip():
             return Guess(model, f"{variable} is set")
     return Guess(LOCAL_TEACHER, "no provider's key is set; runs on this machine")
-
-
-def read_share(text: str) -> float:
-    """A share as people write it: 0.3 or 30 %.
-
-    Raises: ConfigError if it is none.
-    """
-    number = text.strip().removesuffix("%").strip()
-    try:
-        return float(number) / 100 if number != text.strip() else float(number)
-    except ValueError as error:
-        raise ConfigError(f"{text!r} is not a share", "write 0.3 or 30%") from error

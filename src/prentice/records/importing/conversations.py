@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import JsonValue
 
-from prentice.records.base import Record, digest
+from prentice.config import StageConfig, build
+from prentice.errors import ConfigError
+from prentice.records.base import digest
 from prentice.records.chats import Message, Reply, Request, Tool, Usage
 from prentice.records.episodes import Episode, Failure, Metric, Split, Turn, imported_id
 from prentice.records.importing.chats import Chat, Notes
@@ -25,7 +28,7 @@ _LONGEST_ID = 1500
 _SPLITS: dict[object, Split] = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}
 
 
-class LogOptions(Record):
+class LogOptions(StageConfig):
     """How logs are read."""
 
     format: str | None = None
@@ -40,6 +43,20 @@ class LogOptions(Record):
     """Of a table, the column with what was asked; None: found by its name."""
     output: str | None = None
     """Of a table, the column with what was answered; None: found by its name."""
+
+    @classmethod
+    def parse(cls, texts: Sequence[str], format_: str | None = None) -> Self:
+        """Options as people write them, `split=train`; a value is a text, whatever it looks like.
+
+        Raises: ConfigError naming what is wrong, or the nearest right name.
+        """
+        said = {"format": format_}
+        for text in texts:
+            name, sign, value = text.partition("=")
+            if not sign:
+                raise ConfigError(f"--read {text!r} has no `=`", "write --read task=support")
+            said[name.strip()] = value
+        return build(cls, said, "--read")
 
 
 @dataclass(slots=True)

@@ -115,7 +115,7 @@ def tell_format(path: Path, options: LogOptions) -> str:
         return ""
     hint = f"known: {', '.join(f'{name} ({known.what})' for name, known in FORMATS.items())}"
     if (path.suffixes and {".csv", ".tsv", ".xlsx"} & set(path.suffixes)) or options.input or options.output:
-        hint = "name the columns: --input COLUMN --output COLUMN"
+        hint = "name the columns: --read input=COLUMN --read output=COLUMN"
     raise DataError(f"{path}: not a log of a known format; its first row has {first}"[:400], hint)
 
 
