@@ -22,15 +22,38 @@ class ExportConfig(StageConfig):
     """How the exported model is called; default: the base's name with `-student` behind it."""
 
 
+class SelectConfig(StageConfig):
+    """Which of the weights that a run passes through are kept, and when it has learnt enough."""
+
+    by: Literal["loss", "success"] = "loss"
+    """What is best on the validation rows: the least loss, or the most `success` when the student plays their cases."""
+    cases: int = Field(50, ge=1)
+    """For `success`: most validation cases that are played each time."""
+    patience: int = Field(0, ge=0)
+    """Validations in a row without a better one after which the run stops; 0: it goes to its end."""
+
+
+class LaunchConfig(StageConfig):
+    """How many processes train together."""
+
+    processes: int = Field(1, ge=1)
+    """Processes on this machine, one a GPU where there are GPUs; the result is that of one process."""
+    accelerate: str = ""
+    """A configuration file of `accelerate`, from the project's folder, such as `accelerate config` writes: FSDP, several
+    machines. It says how many processes there are, and `processes` is not looked at."""
+
+
 class SFTConfig(StageConfig):
     """Supervised fine-tuning of a student on curated examples."""
 
     epochs: float = Field(3, gt=0)
     """Passes over the training rows; the last may be a part of one."""
     learning_rate: float = Field(1e-3, gt=0)
-    """At its highest; it rises over `warmup` and falls to 0 along a cosine. Full fine-tuning wants about a tenth."""
-    method: Literal["lora", "full"] = "lora"
-    """Train low-rank adapters on every linear layer, or all weights."""
+    """At its highest; it rises over `warmup` and falls as `schedule` says. Full fine-tuning wants about a tenth."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate goes on after `warmup`: down to 0 along a cosine or a line, or not down at all."""
+    method: Literal["lora", "qlora", "full"] = "lora"
+    """Train low-rank adapters on every linear layer, the same over weights held in 4 bits (qlora), or all weights."""
     lora_rank: int = Field(16, ge=1)
     lora_alpha: float = Field(32, gt=0)
     """Adapters are scaled by `lora_alpha / lora_rank`."""
@@ -42,6 +65,11 @@ class SFTConfig(StageConfig):
     """Tokens computed at once; a step with more is accumulated, which changes memory but no result."""
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps over which the learning rate rises."""
+    weights: Literal["rows", "quality", "importance"] = "rows"
+    """What a row's weight does: multiplies its loss (rows), or how often it is drawn (quality). `importance` multiplies
+    its loss besides by how much likelier the student has made it than its base did (arXiv:2507.12856)."""
+    select: SelectConfig = SelectConfig()
+    """Which weights are kept."""
     seed: int = Field(0, ge=0)
     """Start of the adapters and order of the rows."""
     precision: Literal["float32", "bfloat16"] = "float32"
