@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -26,14 +27,14 @@ from transformers import (
 from prentice.errors import TrainingError
 from prentice.models.chat import ChatFormat
 from prentice.records import Example, Message
-from prentice.training.attention import SMALL
+from prentice.training.attention import FLEX, SMALL
+from prentice.training.batches import micro_batches
 from prentice.training.check import CheckedRow, Checker, stop_ids
-from prentice.training.engine import ForestModel, padded_logprobs
-from prentice.training.forest import Row, plant
-from prentice.training.loop import micro_batches
+from prentice.training.engine import ForestModel
+from prentice.training.forest import Padded, Row, on_device, pad, plant
 from prentice.training.lora import add_adapter
+from prentice.training.losses import sft_loss
 from prentice.training.proof import gradient_difference, prove
-from prentice.training.sft import sft_loss
 from training_models import FAMILIES, examples, write_family
 
 
@@ -76,7 +77,7 @@ def test_the_gradient_is_that_of_the_padded_batch(family: Path, full: bool) -> N
 
 def test_log_probabilities_are_those_of_the_padded_batch(family: Path) -> None:
     model, rows = open_model(family), rows_of(family)
-    plain = padded_logprobs(model, [(list(r.tokens), len(r.reply)) for r in rows])
+    plain = model(pad(rows, plain=True))
     torch.testing.assert_close(model(plant(rows)), plain, rtol=1e-4, atol=1e-5)
 
 
@@ -100,6 +101,40 @@ def test_gradient_checkpointing_leaves_the_gradient_right(llama: Path) -> None:
     model.causal.activation_checkpointing_enable()
     assert any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
     torch.testing.assert_close(gradient(model, lambda: model(forest).sum()), before)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_the_fused_kernel_with_block_masks_gives_the_log_probabilities_of_the_padded_batch(family: Path) -> None:
+    """What a GPU computes, here without being compiled: sliding windows, capped scores and all. Its way back runs on
+    GPUs only, where every run proves it before its first step."""
+    torch.manual_seed(3)
+    model, rows = ForestModel(AutoModelForCausalLM.from_pretrained(family), flex=True), rows_of(family)
+    assert model.causal.config._attn_implementation == FLEX
+    with torch.no_grad():
+        torch.testing.assert_close(model(plant(rows)), model(pad(rows, plain=True)), rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=9).map(tuple), min_size=1, max_size=9))
+def test_who_sees_whom_is_two_comparisons(texts: list[tuple[int, ...]]) -> None:
+    forest = plant([Row(tokens[:1], tokens[1:]) for tokens in texts])
+    seen = {node: [] for node in range(len(forest.ids))}  # type: dict[int, list[int]]
+    for block in forest.blocks:
+        for slot, node in zip(block.slots.tolist(), block.nodes.tolist(), strict=True):
+            line, place = divmod(slot, block.queries.shape[1])
+            seen[node] = sorted(block.keys[line, : int(block.positions[line, place]) + 1].tolist())
+    ends = forest.ends.tolist()
+    assert all(seen[i] == [j for j in range(i + 1) if i <= ends[j]] for i in seen)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_batch_moved_to_a_device_is_the_same_batch(moved: bool) -> None:
+    rows = [Row((1, 2), (3, 4), given={"reference": (-0.5, -1.0)}), Row((1, 2), (5,), 2.0, {"reference": (-2.0,)})]
+    for batch in (plant(rows), pad(rows)):
+        same = on_device(batch, "cpu") if moved else batch
+        assert same.given["reference"].tolist() == [-0.5, -1.0, -2.0]
+        assert same.weights.tolist() == [1.0, 1.0, 2.0]
+        assert same.rows.tolist() == [0, 0, 1]
 
 
 def test_accumulated_micro_batches_give_the_gradient_of_one_batch(llama: Path) -> None:
@@ -159,6 +194,7 @@ def test_a_model_that_does_otherwise_than_assumed_is_stopped_by_the_proof(llama:
                 num_attention_heads=2,
                 num_key_value_heads=1,
                 num_experts=2,
+                num_experts_per_tok=1,
                 layer_types=["linear_attention", "full_attention"],
             ),
             "qwen3_next: it has linear_attention layers",
@@ -166,11 +202,19 @@ def test_a_model_that_does_otherwise_than_assumed_is_stopped_by_the_proof(llama:
     ],
     ids=["mamba", "conv", "linear attention"],
 )
-def test_layers_that_are_not_attention_are_refused_by_name(config: Any, reason: str) -> None:
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    with pytest.raises(TrainingError, match=reason):
-        ForestModel(model)
+def test_layers_that_are_not_attention_are_named_and_take_the_padded_batch(config: Any, reason: str) -> None:
+    torch.manual_seed(5)
+    model = ForestModel(AutoModelForCausalLM.from_config(config))
+    assert re.search(reason, model.obstacle)
+    rows = [Row((1, 2, 3, 4), (5, 6)), Row((1, 2, 3), (7, 8, 9, 10, 11)), Row((1, 2), (12,), weight=2.0)]
+    batch = model.batch(rows)
+    assert isinstance(batch, Padded)
+    together = gradient(model, lambda: sft_loss(model(batch), batch))
+    alone = torch.zeros_like(together)
+    for row in rows:  # without any padding
+        one = pad([row])
+        alone += gradient(model, lambda one=one: sft_loss(model(one), one))  # type: ignore[misc]
+    assert float((together - alone).norm() / alone.norm()) <= 1e-5
 
 
 def test_an_encoder_decoder_is_refused_by_name() -> None:

@@ -24,7 +24,7 @@ from prentice.records.parquet import LedgerRow, read_dataset, rows_hash, write_d
 from prentice.runs import read_record
 from prentice.training.config import SFTConfig
 from prentice.training.lora import merge_adapter
-from prentice.training.sft import train_examples, train_sft
+from prentice.training.sft import Links, train_examples, train_sft
 from tiny_models import write_tiny_llama
 from training_models import examples, write_family
 
@@ -49,7 +49,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(base: Path, out: Path, rows: list[Example], config: SFTConfig = CONFIG, **more: Any) -> Checkpoint:
-    return train_examples(config, rows, WHERE, base=base, out=out, source=SOURCE, **more)
+    serving = more.pop("serving_tokens", None)
+    links = Links(serving_tokens=serving)
+    return train_examples(config, rows, WHERE, base=base, out=out, source=SOURCE, links=links, **more)
 
 
 def curve(out: Path) -> list[dict[str, float]]:
@@ -170,7 +172,7 @@ def test_killed_twice_with_kill_9_the_curve_is_that_of_a_run_never_killed(
         wait_for(lambda lines=lines: written(killed) >= lines, process)  # type: ignore[misc]
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-        assert (killed / "resume.pt").exists()
+        assert (killed / "resume.safetensors").exists()
         assert not (killed / "checkpoint.json").exists()
     begun = written(killed)
     train_sft(config, dataset=dataset, base=base, out=killed, source=SOURCE)
@@ -200,7 +202,7 @@ def test_a_state_of_another_run_is_not_resumed(base: Path, tmp_path: Path) -> No
     dataset, other = write_rows(tmp_path / "d", examples(8)), CONFIG.model_copy(update={"epochs": 5000})
     command = [sys.executable, "-c", SCRIPT, str(dataset), str(base), str(tmp_path / "out"), other.model_dump_json()]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    wait_for((tmp_path / "out" / "resume.pt").exists, process)
+    wait_for((tmp_path / "out" / "resume.safetensors").exists, process)
     process.kill()
     process.communicate()
     train(base, tmp_path / "out", examples(8))

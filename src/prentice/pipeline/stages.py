@@ -163,7 +163,7 @@ def _train_inputs(context: Context) -> JsonValue:
 
 def _train(context: Context, out: Path) -> Facts:
     from prentice.models.local import LocalModel
-    from prentice.training.sft import train_sft
+    from prentice.training.sft import Links, train_sft
 
     base, weights = _base(context)
     server = LocalModel(_base_gguf(context), threads=1, context=512)
@@ -173,7 +173,7 @@ def _train(context: Context, out: Path) -> Facts:
             dataset=context.folder("curate"),
             base=weights,
             out=out,
-            serving_tokens=server.tokens,
+            links=Links(serving_tokens=server.tokens),
             source=base.source,
             progress=context.progress,
         )

@@ -2,7 +2,8 @@
 
 Registered with transformers under `NAME`, so a model's own layers call it; the forest comes as a keyword of the
 model's forward. No cache takes part, so the keys and values of a shared prefix carry gradient like any others.
-Exact for layers that are attention alone; `refuse_unsuitable` names the others.
+Exact for layers that are attention alone; `obstacle` names the others. On a CPU the forest's blocks are padded groups
+of ordinary attention; under `FLEX` it is one fused kernel (`flex`), which is for GPUs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from transformers import AttentionInterface
 from prentice.errors import TrainingError
 from prentice.training.forest import Blocks, Forest
 
-NAME = "prentice_forest"
+NAME, FLEX = "prentice_forest", "prentice_forest_flex"
 EXACT_LAYERS = {"full_attention", "sliding_attention"}
 RECURRENT = ("mamba", "rwkv", "recurrent", "ssm", "deltanet", "shortconv", "linearattention", "lightningattention")
 SMALL = 128 * 256
@@ -48,9 +49,7 @@ def forest_attention(  # the signature is transformers' contract
     Raises: TrainingError if the architecture does not hand the forest down or uses sinks.
     """
     del attention_mask
-    if forest is None or settings.get("s_aux") is not None:
-        raise TrainingError(f"{type(module).__name__}: prefix sharing is not exact for this attention")
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    forest, scale = _checked(module, forest, settings), query.shape[-1] ** -0.5 if scaling is None else scaling
     with torch.autocast(query.device.type, enabled=False):
         # scores in float32 whatever the weights are: cheap beside the linear layers, and bfloat16 kernels are slow here
         q, k, v = (x[0].transpose(0, 1).float() for x in (query, key, value))
@@ -58,6 +57,32 @@ def forest_attention(  # the signature is transformers' contract
         answers = [_attend(q, k, v, b, scale, window, cap) for b in forest.blocks]
         merged = torch.cat(answers).index_select(0, forest.order)
     return merged.to(query.dtype).unsqueeze(0), None
+
+
+def forest_attention_flex(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    forest: Forest | None = None,
+    scaling: float | None = None,
+    **settings: Any,
+) -> tuple[Tensor, None]:
+    """As `forest_attention`, by one fused kernel and in the precision of the query."""
+    from prentice.training.flex import flex
+
+    del attention_mask
+    forest, scale = _checked(module, forest, settings), query.shape[-1] ** -0.5 if scaling is None else scaling
+    window, cap = settings.get("sliding_window"), settings.get("softcap")
+    return flex(query, key, value, forest, scale=scale, window=window, cap=cap).transpose(1, 2), None
+
+
+def _checked(module: nn.Module, forest: Forest | None, settings: dict[str, Any]) -> Forest:
+    if forest is None or settings.get("s_aux") is not None:
+        raise TrainingError(f"{type(module).__name__}: prefix sharing is not exact for this attention")
+    return forest
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, b: Blocks, scale: float, window: int | None, cap: float | None) -> Tensor:
@@ -90,23 +115,14 @@ def _plain(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float, cap: flo
     return (weights.view(blocks, kv, heads // kv * width, -1) @ v).view(blocks, heads, width, size)
 
 
-def refuse_unsuitable(model: Any) -> None:
-    """Refuse a model in which sharing a prefix would not be exact.
-
-    Raises: TrainingError naming the architecture and what stands in the way.
-    """
+def obstacle(model: Any) -> str:
+    """What in a model makes sharing a prefix inexact, in words that name it; empty if nothing does."""
     reason = _obstacle(model)
-    if reason:
-        raise TrainingError(
-            f"{model.config.model_type}: {reason}, so prefixes cannot be shared exactly",
-            "use a decoder whose layers are all attention, such as Llama, Qwen2, Gemma or SmolLM2",
-        )
+    return f"{model.config.model_type}: {reason}" if reason else ""
 
 
 def _obstacle(model: Any) -> str:
     config = model.config
-    if config.is_encoder_decoder:
-        return "it is an encoder-decoder"
     others = sorted(set(getattr(config, "layer_types", None) or ()) - EXACT_LAYERS)
     if others:
         return f"it has {', '.join(others)} layers"
@@ -122,3 +138,4 @@ def _obstacle(model: Any) -> str:
 
 
 AttentionInterface.register(NAME, forest_attention)
+AttentionInterface.register(FLEX, forest_attention_flex)

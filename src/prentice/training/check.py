@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ class CheckedRow:
     prompt: str
     reply: str
     """The supervised text, stop token included."""
+
+    def of_weight_one(self) -> CheckedRow:
+        """The same row, its weight forgotten."""
+        return replace(self, row=replace(self.row, weight=1.0))
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ class LaunchConfig(StageConfig):
     processes: int = Field(1, ge=1)
     """Processes on this machine, one a GPU where there are GPUs; the result is that of one process."""
     accelerate: str = ""
-    """A configuration file of `accelerate`, from the project's folder, such as `accelerate config` writes: FSDP, several
-    machines. It says how many processes there are, and `processes` is not looked at."""
+    """A configuration file of `accelerate`, seen from the project's folder, as `accelerate config` writes it: FSDP,
+    several machines. It then says how many processes there are."""
 
 
 class SFTConfig(StageConfig):

@@ -1,40 +1,50 @@
-"""The engine: one forward pass over a forest gives the log-probability of every supervised token.
+"""The engine: one forward pass over a batch of rows gives the log-probability of every supervised token.
 
 A training method is a pure function of those. This module knows neither methods nor loops.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from prentice.training.attention import NAME, refuse_unsuitable
-from prentice.training.forest import Forest
+from prentice.errors import TrainingError
+from prentice.training.attention import FLEX, NAME, obstacle
+from prentice.training.forest import Batch, Forest, Padded, Row, on_device, pad, plant
 
 CHUNK = 128
 """Supervised positions projected onto the vocabulary at once: bounds memory, and stays in the processor's cache."""
 
 
 class ForestModel(nn.Module):
-    """A causal language model that reads forests.
+    """A causal language model that reads forests, or padded rows where its layers do not allow that.
 
     The whole computation is this module's one `forward`, so a wrapper that synchronises gradients sees all of it.
 
     Args:
         model: a transformers causal language model, or a peft model around one.
         narrow: compute the matrix products in bfloat16.
-    Raises: TrainingError if sharing prefixes is not exact for this architecture.
+        flex: attend by one fused kernel: for GPUs.
+    Raises: TrainingError if it is an encoder-decoder.
     """
 
-    def __init__(self, model: Any, *, narrow: bool = False) -> None:
+    def __init__(self, model: Any, *, narrow: bool = False, flex: bool = False) -> None:
         super().__init__()
         self.model = model
         self.narrow = narrow
-        refuse_unsuitable(self.causal)
-        self.causal.set_attn_implementation(NAME)
+        config = self.causal.config
+        if config.is_encoder_decoder:
+            raise TrainingError(
+                f"{config.model_type}: it is an encoder-decoder, so it cannot be trained here",
+                "use a decoder, such as Llama, Qwen2, Gemma or SmolLM2",
+            )
+        self.obstacle = obstacle(self.causal)
+        self.attention = config._attn_implementation if self.obstacle else FLEX if flex else NAME
+        self.causal.set_attn_implementation(self.attention)
 
     @property
     def causal(self) -> Any:
@@ -46,13 +56,28 @@ class ForestModel(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def forward(self, forest: Forest) -> Tensor:
+    def batch(self, rows: Sequence[Row]) -> Batch:
+        """Rows laid out as this model takes them, on its device."""
+        return on_device(pad(rows), self.device) if self.obstacle else on_device(plant(rows), self.device)
+
+    def forward(self, batch: Batch) -> Tensor:
         """Log-probabilities of the supervised tokens: float32 (supervised,)."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.narrow):
-            hidden = self.causal.base_model(
-                input_ids=forest.ids[None], position_ids=forest.positions[None], use_cache=False, forest=forest
-            ).last_hidden_state[0]
-            return self._project(hidden.index_select(0, forest.sources), forest.targets)
+            if isinstance(batch, Padded) and batch.plain:
+                return self._plain(batch)
+            where = _how(batch)
+            hidden = self.causal.base_model(use_cache=False, **where).last_hidden_state.flatten(0, 1)
+            return self._project(hidden.index_select(0, batch.sources), batch.targets)
+
+    def _plain(self, batch: Padded) -> Tensor:
+        """As everybody computes it: transformers' own attention, the whole vocabulary at every token."""
+        self.causal.set_attn_implementation("eager")
+        try:
+            logits = self.causal(use_cache=False, **_how(batch)).logits.float()
+        finally:
+            self.causal.set_attn_implementation(self.attention)
+        logprobs: Tensor = logits.log_softmax(-1).flatten(0, 1)
+        return logprobs[batch.sources].gather(1, batch.targets[:, None])[:, 0]
 
     def _project(self, hidden: Tensor, targets: Tensor) -> Tensor:
         head, config = self.causal.get_output_embeddings(), self.causal.config.get_text_config()
@@ -140,26 +165,10 @@ def _towards(logs: Tensor, targets: Tensor, bend: Tensor | float) -> Tensor:
     return pull if isinstance(bend, float) and bend == 1.0 else pull * bend
 
 
-def padded_logprobs(model: ForestModel, rows: list[tuple[list[int], int]]) -> Tensor:
-    """What a plain right-padded batch gives: the reference that every run is compared with.
-
-    Args:
-        model: its attention is exchanged for transformers' own during the call.
-        rows: (tokens, how many of the last are supervised) per row.
-    Returns: float32 (supervised,), row after row.
-    """
-    width = max(len(tokens) for tokens, _ in rows)
-    device = model.device
-    ids = torch.tensor([tokens + [0] * (width - len(tokens)) for tokens, _ in rows], device=device)
-    mask = torch.tensor([[1] * len(t) + [0] * (width - len(t)) for t, _ in rows], device=device)
-    model.causal.set_attn_implementation("eager")
-    try:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=model.narrow):
-            logits = model.causal(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
-    finally:
-        model.causal.set_attn_implementation(NAME)
-    logprobs = logits.log_softmax(-1)
-    spans = [(i, len(tokens) - n, len(tokens)) for i, (tokens, n) in enumerate(rows)]
-    return torch.cat(
-        [logprobs[i, low - 1 : high - 1].gather(1, ids[i, low:high, None])[:, 0] for i, low, high in spans]
-    )
+def _how(batch: Batch) -> dict[str, Any]:
+    """The batch as a transformers model takes it."""
+    if isinstance(batch, Forest):
+        return {"input_ids": batch.ids[None], "position_ids": batch.positions[None], "forest": batch}
+    if isinstance(batch, Padded):
+        return {"input_ids": batch.ids, "attention_mask": batch.mask}
+    raise TypeError(f"no layout: {type(batch).__name__}")

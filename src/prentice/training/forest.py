@@ -2,15 +2,18 @@
 
 Rows are laid out flat: `ids` holds each distinct (prefix, token) once, parents before children, with its position in
 its row. Linear layers, norms and activations then see no padding and no repetition; only attention needs to know who
-sees whom, and for that the nodes are cut into blocks: runs of nodes with one path of ancestors. This module knows
-tokens only: neither models nor losses.
+sees whom, and for that the nodes are cut into blocks: runs of nodes with one path of ancestors. A model in which
+prefixes cannot be shared takes the same rows side by side and padded. This module knows tokens only: neither models
+nor losses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from itertools import pairwise
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,6 +31,8 @@ class Row:
     prompt: tuple[int, ...]
     reply: tuple[int, ...]
     weight: float = 1.0
+    given: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """What a loss needs to know besides, a number for each supervised token, such as a reference's log-probability."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -55,40 +60,86 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class Forest:
-    """A batch of rows, laid out flat.
+class Batch:
+    """Rows on their way through a model, however they are laid out; what losses know of them.
+
+    Args:
+        ids: int64; the tokens that are computed.
+        sources: int64 (supervised,); where, in the flattened `ids`, the hidden state lies that predicts each token.
+        targets: int64 (supervised,); those tokens, row after row.
+        rows: int64 (supervised,); index of the row each belongs to.
+        weights: float32 (supervised,).
+        given: float32 (supervised,) each; what the rows' `given` says.
+    """
+
+    ids: Tensor
+    sources: Tensor
+    targets: Tensor
+    rows: Tensor
+    weights: Tensor
+    given: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Forest(Batch):
+    """A batch that shares prefixes.
 
     Args:
         ids, positions: int64 (nodes,).
         blocks: who sees whom.
         order: int64 (nodes,); puts the blocks' answers, group after group, back into node order.
-        sources: int64 (supervised,); the node whose hidden state predicts each supervised token.
-        targets: int64 (supervised,); those tokens.
-        rows: int64 (supervised,); index of the row each belongs to.
-        weights: float32 (supervised,).
     """
 
-    ids: Tensor
     positions: Tensor
     blocks: tuple[Blocks, ...]
     order: Tensor
-    sources: Tensor
-    targets: Tensor
-    rows: Tensor
-    weights: Tensor
 
-    def to(self, device: torch.device | str) -> Forest:
-        """The same forest on a device."""
-        return Forest(
-            ids=self.ids.to(device),
-            positions=self.positions.to(device),
-            blocks=tuple(_move(b, device) for b in self.blocks),
-            order=self.order.to(device),
-            sources=self.sources.to(device),
-            targets=self.targets.to(device),
-            rows=self.rows.to(device),
-            weights=self.weights.to(device),
-        )
+    @cached_property
+    def ends(self) -> Tensor:
+        """int64 (nodes,): the last node below each; node j is seen by i when j <= i <= ends[j]."""
+        depths = self.positions.tolist()
+        ends, open_ = [len(depths) - 1] * len(depths), list[int]()
+        for node, depth in enumerate(depths):
+            while open_ and depths[open_[-1]] >= depth:
+                ends[open_.pop()] = node - 1
+            open_.append(node)
+        return torch.tensor(ends, device=self.ids.device)
+
+    @cached_property
+    def masks(self) -> dict[int | None, Any]:
+        """Block masks of flex attention, by sliding window: made by the first layer that needs one."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Padded(Batch):
+    """A batch of rows side by side.
+
+    Args:
+        ids, mask: int64 (rows, longest row); filled up on the right, where `mask` is 0.
+        plain: to be computed as everybody does it, the whole vocabulary at every token: the reference.
+    """
+
+    mask: Tensor
+    plain: bool = False
+
+
+B = TypeVar("B", Batch, Blocks, Forest, Padded)
+
+
+def on_device(batch: B, device: torch.device | str) -> B:
+    """The same batch with its tensors on a device."""
+    return replace(batch, **{f.name: _moved(getattr(batch, f.name), device) for f in fields(batch)})
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, Blocks):
+        return on_device(value, device)
+    if isinstance(value, tuple):
+        return tuple(_moved(each, device) for each in value)
+    return {name: each.to(device) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 @dataclass(frozen=True)
@@ -112,26 +163,54 @@ def plant(rows: Sequence[Row]) -> Forest:
     """
     ids, positions, paths, runs = _grow(rows)
     blocks = tuple(_pad(group) for group in _groups(runs))
-    sources: list[int] = []
-    targets: list[int] = []
-    owners: list[int] = []
-    weights: list[float] = []
-    for index, (row, path) in enumerate(zip(rows, paths, strict=True)):
-        first = len(row.prompt)
-        sources += path[first - 1 : first - 1 + len(row.reply)]
-        targets += row.reply
-        owners += [index] * len(row.reply)
-        weights += [row.weight] * len(row.reply)
+    sources = [
+        node
+        for row, path in zip(rows, paths, strict=True)
+        for node in path[len(row.prompt) - 1 : len(row.prompt) - 1 + len(row.reply)]
+    ]
     return Forest(
         ids=torch.tensor(ids),
         positions=torch.tensor(positions),
         blocks=blocks,
         order=torch.argsort(torch.cat([b.nodes for b in blocks])),
         sources=torch.tensor(sources),
-        targets=torch.tensor(targets),
-        rows=torch.tensor(owners),
-        weights=torch.tensor(weights, dtype=torch.float32),
+        **_taught(rows),
     )
+
+
+def pad(rows: Sequence[Row], *, plain: bool = False) -> Padded:
+    """Lay rows out side by side, each filled up to the longest.
+
+    Args:
+        rows: as for `plant`.
+        plain: see `Padded`.
+    """
+    width = max(len(row.tokens) for row in rows)
+    sources = [
+        index * width + place
+        for index, row in enumerate(rows)
+        for place in range(len(row.prompt) - 1, len(row.tokens) - 1)
+    ]
+    return Padded(
+        ids=torch.tensor([[*row.tokens] + [0] * (width - len(row.tokens)) for row in rows]),
+        mask=torch.tensor([[1] * len(row.tokens) + [0] * (width - len(row.tokens)) for row in rows]),
+        plain=plain,
+        sources=torch.tensor(sources),
+        **_taught(rows),
+    )
+
+
+def _taught(rows: Sequence[Row]) -> dict[str, Any]:
+    """What a batch says of its supervised tokens, row after row."""
+    lengths = torch.tensor([len(row.reply) for row in rows])
+    weights = torch.tensor([row.weight for row in rows], dtype=torch.float32)
+    given = {name: torch.tensor([x for row in rows for x in row.given[name]]) for name in rows[0].given}
+    return {
+        "targets": torch.tensor([token for row in rows for token in row.reply]),
+        "rows": torch.arange(len(rows)).repeat_interleave(lengths),
+        "weights": weights.repeat_interleave(lengths),
+        "given": given,
+    }
 
 
 def _grow(rows: Sequence[Row]) -> tuple[list[int], list[int], list[tuple[int, ...]], list[_Run]]:
@@ -190,14 +269,4 @@ def _pad(runs: Sequence[_Run]) -> Blocks:
         positions=torch.tensor(positions),
         slots=torch.tensor([b * width + i for b, n in enumerate(nodes) for i in range(len(n))]),
         nodes=torch.tensor([node for n in nodes for node in n]),
-    )
-
-
-def _move(blocks: Blocks, device: torch.device | str) -> Blocks:
-    return Blocks(
-        queries=blocks.queries.to(device),
-        keys=blocks.keys.to(device),
-        positions=blocks.positions.to(device),
-        slots=blocks.slots.to(device),
-        nodes=blocks.nodes.to(device),
     )

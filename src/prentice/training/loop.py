@@ -1,6 +1,7 @@
-"""The loop around every method: batches, accumulation, schedule, validation, resume. It is written once.
+"""The loop around every method: steps, accumulation, schedule, validation, resume. It is written once.
 
-A method is a pure loss over the log-probabilities of a forest's supervised tokens; this module knows no method.
+A method is a pure loss over the log-probabilities of a batch's supervised tokens; this module knows no method. How
+many processes compute together is accelerate's business: all of them take the same steps over their shares of the rows.
 """
 
 from __future__ import annotations
@@ -9,23 +10,28 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator, DistributedType
 from torch import Tensor
 
-from prentice.errors import TrainingError
 from prentice.progress import Bar, Progress
 from prentice.runs import write_atomic
 from prentice.training import state
+from prentice.training.batches import order, shares
 from prentice.training.check import CheckedRow
 from prentice.training.engine import ForestModel
-from prentice.training.forest import Forest, Row, plant
+from prentice.training.faults import memory_named, not_a_number
+from prentice.training.forest import Batch
 
-Loss = Callable[[Tensor, Forest], Tensor]
-"""Log-probabilities (supervised,) and their forest → the sum of the loss over the forest, not yet divided."""
+Loss = Callable[[Tensor, Batch], Tensor]
+"""Log-probabilities (supervised,) and their batch → the sum of the loss over the batch, not yet divided."""
+Judge = Callable[[], float]
+"""How good the weights that are in the model now are; more is better."""
 CLIP = 1.0
 """Largest norm of a step's gradient; longer ones are shortened to it."""
 
@@ -39,8 +45,11 @@ class Plan:
         batch: rows per optimizer step.
         micro_tokens: tokens computed at once; a step with more is accumulated.
         learning_rate: at its highest.
-        warmup: share of the steps over which it rises; after that it falls to 0 along a cosine.
+        schedule: how it goes on after `warmup`.
+        warmup: share of the steps over which it rises.
         seed: order of the rows.
+        by_weight: rows are drawn by their weights, which then do not multiply the loss.
+        patience: validations in a row without a better one after which the run stops; 0: none.
         save_seconds: least time between two saved states.
     """
 
@@ -48,8 +57,11 @@ class Plan:
     batch: int
     micro_tokens: int
     learning_rate: float
+    schedule: str
     warmup: float
     seed: int
+    by_weight: bool
+    patience: int
     save_seconds: float
 
 
@@ -60,8 +72,10 @@ class Course:
     step: int = 0
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
-    best: dict[str, Tensor] | None = None
-    best_loss: float = math.inf
+    best_score: float = -math.inf
+    """Of the weights that are kept: the judge's word, or the validation loss with a minus before it."""
+    stale: int = 0
+    """Validations since then."""
 
 
 class Loop:
@@ -70,111 +84,164 @@ class Loop:
     Args:
         model: what is trained; weights that need no gradient stay as they are.
         loss: the method.
-        rows, val_rows: what to train and to validate on; with no validation rows the last weights are kept.
+        rows, val_rows: what to train and to validate on; with neither validation rows nor judge the last weights stay.
         plan: how long and how fast.
         out: folder for the curve and the state.
         fingerprint: a state with another one is not resumed.
         where: the dataset's file, for errors.
+        accelerator: the processes that train together; default: this one alone.
+
+    `judge`, set later, chooses the weights that are kept instead of the validation loss.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a run, each by name
         self,
         model: ForestModel,
         loss: Loss,
         rows: Sequence[CheckedRow],
         val_rows: Sequence[CheckedRow],
         plan: Plan,
+        *,
         out: Path,
         fingerprint: str,
         where: Path,
+        accelerator: Accelerator | None = None,
     ) -> None:
-        from transformers import get_cosine_schedule_with_warmup
-
-        self.model, self.loss, self.rows, self.val_rows = model, loss, rows, val_rows
+        self.loss, self.rows, self.val_rows = loss, rows, val_rows
         self.plan, self.out, self.fingerprint, self.where = plan, out, fingerprint, where
+        self.judge: Judge | None = None
         self.per_epoch = math.ceil(len(rows) / plan.batch)
         self.steps = max(1, round(self.per_epoch * plan.epochs))
-        weights = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
-        self.schedule = get_cosine_schedule_with_warmup(self.optimizer, round(plan.warmup * self.steps), self.steps)
+        self.accelerator = accelerator or Accelerator()
+        self.wrapped, self.optimizer = _prepared(self.accelerator, model, plan.learning_rate)
+        self.model: ForestModel = self.accelerator.unwrap_model(self.wrapped)
+        self.schedule = _schedule(plan, self.optimizer, self.steps)
         self.course = Course()
+        self.best: dict[str, Tensor] | None = None
 
     def run(self, progress: Progress) -> Course:
         """Train to the end, from the saved state if there is one, and leave the best weights in the model.
 
-        Raises: TrainingError naming the row if its loss is not a number.
+        Raises: TrainingError naming the row if its loss is not a number, or the batch that memory does not hold.
         """
         self._resume()
         self._write_curve()
         visits = [len(self._places(step)) for step in range(self.steps)]
         saved = time.monotonic()
-        done = sum(visits[: self.course.step])
-        with progress.bar("training", sum(visits), "rows", done=done) as bar:
-            while self.course.step < self.steps:
-                cost = self._step(bar)
-                self.course.seconds += cost
-                if time.monotonic() - saved >= self.plan.save_seconds:
-                    self._save()
+        with progress.bar("training", sum(visits), "rows", done=sum(visits[: self.course.step])) as bar:
+            while self.course.step < self.steps and not self._learnt_enough():
+                self._step(bar)
+                if self._all_say(time.monotonic() - saved >= self.plan.save_seconds):
+                    self.save()
                     saved = time.monotonic()
-        if self.course.best is not None:
-            state.restore(self.model, self.course.best)
+        if self.best is not None:
+            state.restore(self.model, self.best)
         return self.course
 
-    def _step(self, bar: Bar) -> float:
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds a part of every weight."""
+        return bool(self.accelerator.distributed_type == DistributedType.FSDP)
+
+    def save(self) -> None:
+        """Write the state; every process must ask."""
+        tensors = {state.WEIGHT + name: t for name, t in state.whole(state.trained(self.model)).items()}
+        tensors |= {state.BEST + name: t for name, t in state.whole(self.best or {}).items()}
+        known = state.whole(state.moments(self.model, self.optimizer))
+        tensors |= {state.MOMENT + name: t for name, t in known.items()}
+        if self.accelerator.is_main_process:
+            facts = {"course": asdict(self.course), "schedule": self.schedule.state_dict()}
+            state.save(self.out, self.fingerprint, tensors, facts)
+
+    def _step(self, bar: Bar) -> None:
         begin = time.perf_counter()
         rows = self._rows_of(self.course.step)
         value, tokens = self._descend(rows)
-        facts = {"loss": value, "lr": self.schedule.get_last_lr()[0], "rows": float(len(rows)), "tokens": float(tokens)}
+        rate = self.schedule.get_last_lr()[0]
+        facts = {"loss": value, "lr": rate, "rows": float(len(rows)), "tokens": float(tokens)}
         self.schedule.step()
         self.course.step += 1
-        if self.val_rows and (self.course.step % self.per_epoch == 0 or self.course.step == self.steps):
-            facts["val_loss"] = self._validate()
+        self.course.seconds += time.perf_counter() - begin
+        if self.course.step % self.per_epoch == 0 or self.course.step == self.steps:
+            facts |= self._validate()
         cost = time.perf_counter() - begin
-        line = {"step": self.course.step, **facts, "seconds": round(self.course.seconds + cost, 3)}
+        line = {"step": self.course.step, **facts, "seconds": round(self.course.seconds, 3)}
         self.course.curve.append(line)
         self._write_line(line)
         bar.advance(len(rows), loss=f"{value:.3f}", rate=f"{len(rows) / cost:.1f} rows/s")
-        return cost
 
     def _descend(self, rows: Sequence[CheckedRow]) -> tuple[float, int]:
-        """One optimizer step: returns the mean loss per supervised token, and the tokens computed."""
-        total = sum(r.row.weight * len(r.row.reply) for r in rows)
-        value, tokens = 0.0, 0
-        self.model.train()
-        for part in micro_batches(rows, self.plan.micro_tokens):
-            forest = plant([r.row for r in part]).to(self.model.device)
-            logprobs = self.model(forest)
-            loss = self.loss(logprobs, forest) / total
-            if not torch.isfinite(loss):
-                raise self._not_a_number(part, logprobs, forest)
-            loss.backward()  # type: ignore[no-untyped-call]
-            value += loss.item()
-            tokens += len(forest.ids)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        """One optimizer step: returns the mean loss per supervised token, and the tokens computed by all processes."""
+        parts = self._mine(rows)
+        total = self._weight(rows)
+        value = torch.zeros(2, dtype=torch.float64, device=self.model.device)
+        self.wrapped.train()
+        for number, part in enumerate(parts, 1):
+            last = number == len(parts)
+            # gradients are exchanged once a step, not once a part
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                value += self._part(part, total)
+        norm = self.accelerator.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], CLIP)
         if not torch.isfinite(norm):
-            raise self._not_a_number(rows, None, None)
+            raise not_a_number(self.where, rows[0], self.course.step + 1)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return value, tokens
+        loss, tokens = self.accelerator.reduce(value, "sum").tolist()
+        return loss, round(tokens)
 
-    def _validate(self) -> float:
-        """Mean loss per supervised token on the validation rows; remembers the weights if they are the best so far."""
-        self.model.eval()
-        total = sum(r.row.weight * len(r.row.reply) for r in self.val_rows)
-        value = 0.0
+    def _part(self, part: Sequence[CheckedRow], total: float) -> Tensor:
+        """Gradient of one part; returns its share of the step's loss, and the tokens computed."""
+        with memory_named(part, self.course.step + 1):
+            batch = self.model.batch([row.row for row in part])
+            logprobs = self.wrapped(batch)
+            loss = self.loss(logprobs, batch) / total
+            if not torch.isfinite(loss):
+                broken = batch.rows[~torch.isfinite(logprobs)]
+                raise not_a_number(self.where, part[int(broken[0]) if len(broken) else 0], self.course.step + 1)
+            # the wrappers average over processes, and this is a sum
+            self.accelerator.backward(loss * self.accelerator.num_processes)
+        idle = batch.weights.sum() == 0
+        return torch.tensor([loss.item(), 0 if idle else batch.ids.numel()], dtype=torch.float64, device=loss.device)
+
+    def _validate(self) -> dict[str, float]:
+        """What is known of the weights as they are; remembers them if they are the best so far."""
+        found: dict[str, float] = {}
+        if self.val_rows:
+            found["val_loss"] = self._val_loss()
+        if self.judge is not None:
+            found["score"] = self.judge()
+        if not found:
+            return found
+        score = found.get("score", -found.get("val_loss", math.inf))
+        self.course.stale += 1
+        if score > self.course.best_score:
+            self.course.best_score, self.course.stale = score, 0
+            self.best = {name: w.clone() for name, w in state.trained(self.model).items()}
+        return found
+
+    def _val_loss(self) -> float:
+        self.wrapped.eval()
+        total, value = self._weight(self.val_rows), torch.zeros(1, dtype=torch.float64, device=self.model.device)
         with torch.no_grad():
-            for part in micro_batches(self.val_rows, self.plan.micro_tokens):
-                forest = plant([r.row for r in part]).to(self.model.device)
-                value += self.loss(self.model(forest), forest).item() / total
-        if value < self.course.best_loss:
-            self.course.best_loss = value
-            self.course.best = {name: w.clone() for name, w in state.trained(self.model).items()}
-        return value
+            for part in self._mine(self.val_rows):
+                batch = self.model.batch([r.row for r in part])
+                value += self.loss(self.wrapped(batch), batch).item() / total
+        return float(self.accelerator.reduce(value, "sum"))
+
+    def _learnt_enough(self) -> bool:
+        return 0 < self.plan.patience <= self.course.stale
+
+    def _mine(self, rows: Sequence[CheckedRow]) -> list[list[CheckedRow]]:
+        accelerator = self.accelerator
+        return shares(rows, self.plan.micro_tokens, accelerator.num_processes)[accelerator.process_index]
+
+    def _weight(self, rows: Sequence[CheckedRow]) -> float:
+        return sum(r.row.weight * len(r.row.reply) for r in rows)
 
     def _rows_of(self, step: int) -> list[CheckedRow]:
-        generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + step // self.per_epoch)
-        order = torch.randperm(len(self.rows), generator=generator).tolist()
-        return [self.rows[order[place]] for place in self._places(step)]
+        places = order(self.rows, self.plan.seed, step // self.per_epoch, by_weight=self.plan.by_weight)
+        chosen = [self.rows[places[place]] for place in self._places(step)]
+        return [row.of_weight_one() for row in chosen] if self.plan.by_weight else chosen
 
     def _places(self, step: int) -> range:
         """Where a step's rows lie in the shuffled order of its epoch."""
@@ -183,62 +250,52 @@ class Loop:
 
     def _resume(self) -> None:
         found = state.load(self.out, self.fingerprint)
+        self.accelerator.wait_for_everyone()  # before anyone writes a new one
         if found is None:
             return
-        state.restore(self.model, found["weights"])
-        self.optimizer.load_state_dict(found["optimizer"])
-        self.schedule.load_state_dict(found["schedule"])
-        self.course = Course(**found["course"])
+        tensors, facts = found
+        state.restore(self.model, state.named(tensors, state.WEIGHT))
+        state.restore_moments(self.model, self.optimizer, state.named(tensors, state.MOMENT))
+        best = state.named(tensors, state.BEST)
+        if best:
+            # through the model and back, which shares them out among the processes as it is itself
+            state.restore(self.model, best)
+            self.best = {name: w.clone() for name, w in state.trained(self.model).items()}
+            state.restore(self.model, state.named(tensors, state.WEIGHT))
+        self.course = Course(**facts["course"])
+        self.schedule.load_state_dict(facts["schedule"])
+        for group, rate in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
+            group["lr"] = rate
 
-    def _save(self) -> None:
-        values: dict[str, Any] = {
-            "weights": state.trained(self.model),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "course": vars(self.course),
-        }
-        state.save(self.out, self.fingerprint, values)
+    def _all_say(self, yes: bool) -> bool:
+        """The main process's word: what all do together must not depend on each one's clock."""
+        if self.accelerator.num_processes == 1:
+            return yes
+        said = torch.tensor([float(yes and self.accelerator.is_main_process)], device=self.model.device)
+        return bool(self.accelerator.reduce(said, "sum") > 0)
 
     def _write_curve(self) -> None:
         # lines after the saved state belong to steps that are computed again
-        write_atomic(self.out / "curve.jsonl", "".join(json.dumps(line) + "\n" for line in self.course.curve))
+        if self.accelerator.is_main_process:
+            write_atomic(self.out / "curve.jsonl", "".join(json.dumps(line) + "\n" for line in self.course.curve))
 
     def _write_line(self, line: dict[str, float]) -> None:
-        with (self.out / "curve.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def _not_a_number(
-        self, rows: Sequence[CheckedRow], logprobs: Tensor | None, forest: Forest | None
-    ) -> TrainingError:
-        guilty = rows[0]
-        if logprobs is not None and forest is not None:
-            broken = forest.rows[~torch.isfinite(logprobs)]
-            guilty = rows[int(broken[0])] if len(broken) else guilty
-        return TrainingError(
-            f"{self.where}: row {guilty.example.id}: its loss is not a number at step {self.course.step + 1}",
-            "lower the learning rate; the last good state is kept",
-        )
+        if self.accelerator.is_main_process:
+            with (self.out / "curve.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
 
-def micro_batches(rows: Sequence[CheckedRow], tokens: int) -> list[list[CheckedRow]]:
-    """Cut rows, sorted by length, into parts that compute at most `tokens` tokens at once (but at least one row).
-
-    The prefix that all rows share is counted once a part.
-    """
-    ordered = sorted(rows, key=lambda r: (len(r.row.tokens), r.row.tokens))
-    shared = _shared([r.row for r in rows])
-    parts: list[list[CheckedRow]] = []
-    room = 0
-    for row in ordered:
-        own = len(row.row.tokens) - shared
-        if not parts or own > room:
-            parts.append([])
-            room = tokens - shared
-        parts[-1].append(row)
-        room -= own
-    return parts
+def _prepared(accelerator: Accelerator, model: ForestModel, rate: float) -> tuple[Any, torch.optim.Optimizer]:
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
+    wrapped, held = accelerator.prepare(model, optimizer)
+    # accelerate's wrapper skips steps for mixed precision's sake, and has no state of its own
+    inner: torch.optim.Optimizer = held.optimizer
+    return wrapped, inner
 
 
-def _shared(rows: Sequence[Row]) -> int:
-    low, high = min(r.tokens for r in rows), max(r.tokens for r in rows)
-    return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+def _schedule(plan: Plan, optimizer: torch.optim.Optimizer, steps: int) -> Any:
+    from transformers import get_scheduler
+
+    names = {"constant": "constant_with_warmup"}
+    return get_scheduler(names.get(plan.schedule, plan.schedule), optimizer, round(plan.warmup * steps), steps)

@@ -1,4 +1,7 @@
-"""LoRA by peft, without its noise: put on a model, read back, merged into the weights."""
+"""LoRA by peft, without its noise: put on a model, read back, merged into the weights; and its products without waste.
+
+The adapters, their names and their files are peft's; only how a layer computes its product is ours.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora.layer import Linear
+from torch import Tensor, nn
 
 
 def add_adapter(model: Any, config: LoraConfig) -> PeftModel:
@@ -26,6 +33,69 @@ def read_adapter(model: Any, folder: Path, *, trainable: bool = False) -> PeftMo
 def merge_adapter(model: Any, folder: Path) -> Any:
     """The plain model with the adapter of `folder` added into its weights."""
     return read_adapter(model, folder).merge_and_unload()
+
+
+def fuse_adapters(model: nn.Module) -> int:
+    """Let every plain adapted layer compute x W' + b + s (x A') B' as one product that the second is added into.
+
+    peft computes two results as wide as the layer, multiplies one by s and adds them, and the way back does as much
+    again; on a CPU those passes over memory take an eighth of a step. Parameters and results stay what they are.
+
+    Returns: how many layers; those with more than one adapter, dropout, DoRA or weights in 4 bits stay peft's.
+    """
+    plain = [module for module in model.modules() if type(module) is Linear and _is_plain(module)]
+    for module in plain:
+        module.forward = MethodType(_adapted, module)
+    return len(plain)
+
+
+def _is_plain(layer: Any) -> bool:
+    name = layer.active_adapters[0]
+    return (
+        len(layer.active_adapters) == 1
+        and type(layer.base_layer) is nn.Linear
+        and isinstance(layer.lora_dropout[name], nn.Identity)
+        and not layer.lora_bias.get(name)
+        and not layer.lora_variant
+    )
+
+
+def _adapted(layer: Any, x: Tensor) -> Tensor:
+    if layer.disable_adapters or layer.merged:
+        result: Tensor = layer.base_layer(x)
+        return result
+    name, base = layer.active_adapters[0], layer.base_layer
+    kind = x.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    down, up = layer.lora_A[name].weight.to(dtype), layer.lora_B[name].weight.to(dtype)
+    bias = None if base.bias is None else base.bias.to(dtype)
+    flat = x.to(dtype).flatten(0, -2)
+    out: Tensor = _Product.apply(flat, base.weight.to(dtype), bias, down, up, layer.scaling[name])  # type: ignore[no-untyped-call]
+    return out.view(*x.shape[:-1], -1)
+
+
+class _Product(torch.autograd.Function):
+    """x W' + b + s (x A') B': x (n, in), frozen W (out, in) and b (out,), A (r, in), B (out, r)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
+    ) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            low = x @ down.T
+            out = torch.nn.functional.linear(x, weight, bias)
+            out.addmm_(low, up.T, alpha=scale)
+        ctx.save_for_backward(x, weight, down, up, low)
+        ctx.scale = scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, down, up, low = ctx.saved_tensors
+        grad = grads[0]
+        pull = (grad @ up) * ctx.scale
+        to_x = (grad @ weight).addmm_(pull, down) if ctx.needs_input_grad[0] else None
+        return to_x, None, None, pull.T @ x, (grad.T @ low) * ctx.scale, None
 
 
 @contextmanager

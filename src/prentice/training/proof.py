@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from prentice.errors import TrainingError
-from prentice.training.engine import ForestModel, padded_logprobs
-from prentice.training.forest import Row, plant
+from prentice.training.engine import ForestModel
+from prentice.training.forest import Batch, Row, on_device, pad
 
 LIMIT = 1e-5
 """Largest relative difference accepted in float32."""
@@ -18,28 +19,31 @@ NOISE = 1.25
 """In bfloat16 both batches are rounded differently; the forest may be this much further from float32 than padding."""
 
 
-def gradient_difference(model: ForestModel, rows: Sequence[Row]) -> float:
+def gradient_difference(model: ForestModel, rows: Sequence[Row], through: nn.Module | None = None) -> float:
     """Relative difference of the two gradients over all trained weights: |forest - padded| / |padded|.
 
     Leaves no gradient behind.
     """
-    ours, padded = _forest(model, rows), _padded(model, rows)
+    ours, padded = _forest(model, rows, through), _padded(model, rows, through)
     return _relative(ours, padded)
 
 
-def prove(model: ForestModel, rows: Sequence[Row]) -> float:
+def prove(model: ForestModel, rows: Sequence[Row], *, through: nn.Module | None = None) -> float:
     """Compare one micro-batch and return the difference that was found.
 
     In float32 it is the difference to the padded batch; in bfloat16 the distance to float32, as a multiple of the
     padded batch's own.
+
+    Args:
+        through: the wrapper that synchronises the model with other processes, where there is one.
     Raises: TrainingError above `LIMIT` or `NOISE`: this architecture does not do what the engine takes for granted.
     """
     if not model.narrow:
-        found, limit, what = gradient_difference(model, rows), LIMIT, "differs from the padded batch's by"
+        found, limit, what = gradient_difference(model, rows, through), LIMIT, "differs from the padded batch's by"
     else:
-        ours, padded = _forest(model, rows), _padded(model, rows)
+        ours, padded = _forest(model, rows, through), _padded(model, rows, through)
         with _in_float32(model):
-            exact = _padded(model, rows)
+            exact = _padded(model, rows, through)
         found, limit = _relative(ours, exact) / max(_relative(padded, exact), 1e-12), NOISE
         what = "in bfloat16 is further from float32 than the padded batch's by a factor of"
     if not found <= limit:
@@ -50,21 +54,20 @@ def prove(model: ForestModel, rows: Sequence[Row]) -> float:
     return found
 
 
-def _forest(model: ForestModel, rows: Sequence[Row]) -> Tensor:
-    forest = plant(rows).to(model.device)
-    return _gradient(model, lambda: (model(forest) * forest.weights).sum() / forest.weights.sum())
+def _forest(model: ForestModel, rows: Sequence[Row], through: nn.Module | None) -> Tensor:
+    return _gradient(through or model, model.batch(rows))
 
 
-def _padded(model: ForestModel, rows: Sequence[Row]) -> Tensor:
-    weights = torch.tensor([row.weight for row in rows for _ in row.reply], device=model.device)
-    plain = [(list(row.tokens), len(row.reply)) for row in rows]
-    return _gradient(model, lambda: (padded_logprobs(model, plain) * weights).sum() / weights.sum())
+def _padded(model: ForestModel, rows: Sequence[Row], through: nn.Module | None) -> Tensor:
+    return _gradient(through or model, on_device(pad(rows, plain=True), model.device))
 
 
-def _gradient(model: ForestModel, loss: Callable[[], Tensor]) -> Tensor:
+def _gradient(model: nn.Module, batch: Batch) -> Tensor:
     model.zero_grad(set_to_none=True)
-    loss().backward()  # type: ignore[no-untyped-call]
-    parts = [p.grad.flatten().float() for p in model.parameters() if p.grad is not None]
+    loss = (model(batch) * batch.weights).sum() / batch.weights.sum()
+    loss.backward()
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    parts = [(g.full_tensor() if isinstance(g, DTensor) else g).flatten().float() for g in grads]
     model.zero_grad(set_to_none=True)
     return torch.cat(parts)
 

@@ -3,43 +3,57 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import torch
-from peft import LoraConfig
-from torch import Tensor
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from accelerate import Accelerator
 
 from prentice import __version__
 from prentice.errors import TrainingError
-from prentice.models.chat import ChatFormat
 from prentice.models.floats import quiet, weights_on_full_disk
 from prentice.progress import Progress, Silent
 from prentice.records import Checkpoint, Example, ModelSource, digest
 from prentice.records.parquet import ROWS, read_dataset, rows_hash
 from prentice.runs import folder_atomic, read_record, write_atomic
 from prentice.training import state
-from prentice.training.check import CheckedRow, Checker, stop_ids
+from prentice.training.batches import micro_batches
+from prentice.training.check import CheckedRow
 from prentice.training.config import SFTConfig
-from prentice.training.engine import ForestModel
-from prentice.training.forest import Forest
-from prentice.training.loop import Course, Loop, Plan
-from prentice.training.lora import add_adapter
+from prentice.training.faults import NotANumberError
+from prentice.training.loop import Course, Judge, Loop, Plan
+from prentice.training.losses import REFERENCE, importance_loss, sft_loss
 from prentice.training.proof import prove
+from prentice.training.start import Start, open_start
 
-RECORD, ADAPTER, FULL = "checkpoint.json", "adapter", "model"
+RECORD, ADAPTER, FULL, LAST_GOOD = "checkpoint.json", "adapter", "model", "last-good"
 BESIDE_WEIGHTS = ("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "chat_template*")
 _SILENT = Silent()
 PROOF_ROWS = 6
 """Rows whose gradient is compared with the padded batch's before the first step."""
+CHANGES_NOTHING = frozenset({"save_seconds", "micro_tokens"})
+"""Settings that change time and memory, but nothing that is learnt."""
 
 
-def sft_loss(logprobs: Tensor, forest: Forest) -> Tensor:
-    """Negative log-likelihood of the supervised tokens, weighted by row, summed."""
-    return -(logprobs * forest.weights).sum()
+@dataclass(frozen=True)
+class Links:
+    """What a run may ask of the world around it.
+
+    Args:
+        serving_tokens: text → ids as the inference server tokenises it; compared with what is trained on.
+        score: folder of a checkpoint's weights, ids of validation cases → share of them that the student solves.
+        accelerator: the processes that train together; None: this one alone.
+    """
+
+    serving_tokens: Callable[[str], list[int]] | None = None
+    score: Callable[[Path, Sequence[str]], float] | None = None
+    accelerator: Accelerator | None = None
+
+
+_ALONE = Links()
 
 
 def train_sft(
@@ -49,7 +63,7 @@ def train_sft(
     base: Path,
     out: Path,
     source: ModelSource,
-    serving_tokens: Callable[[str], list[int]] | None = None,
+    links: Links = _ALONE,
     progress: Progress = _SILENT,
 ) -> Checkpoint:
     """Fine-tune `base` on the dataset in folder `dataset`; the same call after a kill goes on where it stood.
@@ -60,15 +74,13 @@ def train_sft(
         base: transformers folder: safetensors, tokenizer, chat template.
         out: gets `checkpoint.json`, `adapter/` or `model/`, and `curve.jsonl`.
         source: where the base came from.
-        serving_tokens: text → ids as the inference server tokenises it; compared with what is trained on.
+        links: what the run may ask of the world around it.
         progress: where to report.
-    Raises: TrainingError if a row or the architecture cannot be trained, or a loss is not a number.
+    Raises: TrainingError if a row or the architecture cannot be trained, a loss is not a number, or memory is short.
     """
     _, examples = read_dataset(dataset)
     where = dataset / ROWS
-    return train_examples(
-        config, examples, where, base=base, out=out, source=source, serving_tokens=serving_tokens, progress=progress
-    )
+    return train_examples(config, examples, where, base=base, out=out, source=source, links=links, progress=progress)
 
 
 def train_examples(
@@ -79,27 +91,27 @@ def train_examples(
     base: Path,
     out: Path,
     source: ModelSource,
-    serving_tokens: Callable[[str], list[int]] | None = None,
+    links: Links = _ALONE,
     progress: Progress = _SILENT,
 ) -> Checkpoint:
     """As `train_sft`, with the examples at hand; `where` names them in errors."""
     data = rows_hash(examples)
-    # how often the state is saved changes nothing that is learnt
-    recipe = config.model_dump(mode="json", exclude={"save_seconds"})
+    recipe = config.model_dump(mode="json", exclude=set(CHANGES_NOTHING))
     name = digest([source.sha256, data, "sft", recipe])
-    record = out / RECORD
-    if record.exists() and (finished := read_record(Checkpoint, record)).id == name:
+    if (finished := finished_checkpoint(out, name)) is not None:
         return finished
     out.mkdir(parents=True, exist_ok=True)
-    record.unlink(missing_ok=True)
-    run = _open(config, examples, where, base, serving_tokens)
-    progress.say(run.announcement(config))
-    loop = Loop(run.model, sft_loss, run.train, run.val, _plan(config), out, name, where)
-    course = loop.run(progress)
-    _write_weights(run, base, out, source)
+    (out / RECORD).unlink(missing_ok=True)
+    start = open_start(config, examples, where, base, links.serving_tokens)
+    run = _Run(config, start, base, out, source)
+    loop = run.loop(name, where, links)
+    progress.say(run.announcement())
+    with run.last_good_kept(loop):
+        course = loop.run(progress)
+    run.write_weights(loop, out)
     checkpoint = Checkpoint(
         id=name,
-        kind="adapter" if config.method == "lora" else "full",
+        kind="full" if config.method == "full" else "adapter",
         base=source,
         dataset=data,
         method="sft",
@@ -107,95 +119,160 @@ def train_examples(
         code=__version__,
         steps=course.step,
         seconds=round(course.seconds, 3),
-        figures=_figures(run, course),
+        figures=run.figures(course),
     )
-    write_atomic(record, checkpoint.model_dump_json(indent=2) + "\n")
-    state.drop(out)
+    if loop.accelerator.is_main_process:
+        write_atomic(out / RECORD, checkpoint.model_dump_json(indent=2) + "\n")
+        state.drop(out)
+    loop.accelerator.wait_for_everyone()
     return checkpoint
 
 
-@dataclass(frozen=True)
+def finished_checkpoint(out: Path, name: str) -> Checkpoint | None:
+    """The checkpoint of that id, if it lies in `out`."""
+    record = out / RECORD
+    finished = read_record(Checkpoint, record) if record.exists() else None
+    return finished if finished is not None and finished.id == name else None
+
+
 class _Run:
-    """A run that may start: everything in it has been checked."""
+    """A run that may start: everything in it has been checked.
 
-    model: ForestModel
-    train: list[CheckedRow]
-    val: list[CheckedRow]
-    difference: float
-    """What the comparison with the padded batch found."""
+    Args:
+        start: model and rows.
+        base: the base's folder.
+        out: the checkpoint's folder.
+        source: where the base came from.
+    """
 
-    def announcement(self, config: SFTConfig) -> str:
+    def __init__(self, config: SFTConfig, start: Start, base: Path, out: Path, source: ModelSource) -> None:
+        self.config, self.start, self.base, self.out, self.source = config, start, base, out, source
+        self.difference: float | None = None
+        """What the comparison with the padded batch found; None: not compared."""
+
+    def loop(self, name: str, where: Path, links: Links) -> Loop:
+        """The loop over these rows; one micro-batch has been compared with the padded one."""
+        start, importance = self.start, self.config.weights == "importance"
+        loop = Loop(
+            start.model,
+            importance_loss if importance else sft_loss,
+            start.train,
+            start.val,
+            _plan(self.config),
+            out=self.out,
+            fingerprint=name,
+            where=where,
+            accelerator=links.accelerator,
+        )
+        if not (start.model.narrow and loop.sharded):  # its weights cannot be taken to float32 and back
+            self.difference = prove(loop.model, [r.row for r in start.train[:PROOF_ROWS]], through=loop.wrapped)
+        if importance:
+            loop.rows, loop.val_rows = (_referenced(rows, loop, self.config) for rows in (start.train, start.val))
+        loop.judge = self._judge(loop, links)
+        return loop
+
+    def _judge(self, loop: Loop, links: Links) -> Judge | None:
+        if self.config.select.by == "loss":
+            return None
+        cases = list(dict.fromkeys(row.example.case for row in self.start.val))[: self.config.select.cases]
+        score = links.score
+        if score is None or not cases or loop.accelerator.num_processes > 1:
+            reason = "no validation rows are set aside" if not cases else "only one process, in a project, can play"
+            raise TrainingError(
+                f'train.sft.select.by = "success" needs the student to play validation cases: {reason}',
+                'set it to "loss", or curate.val_share above 0',
+            )
+
+        def judge() -> float:
+            with TemporaryDirectory(dir=self.out) as folder:
+                self.write_weights(loop, Path(folder))
+                return score(Path(folder), cases)
+
+        return judge
+
+    def announcement(self) -> str:
         """One line on what is about to be trained."""
-        tokens = sum(len(r.row.tokens) for r in self.train)
-        learnt = sum(len(r.row.reply) for r in self.train)
-        weights = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        return (
-            f"{len(self.train):,} rows, {tokens:,} tokens of which {learnt / tokens:.0%} are supervised; "
-            f"{weights / 1e6:.1f} M weights trained ({config.method}, {config.precision}); "
-            f"gradient against the padded batch: {self.difference:.2g}"
+        start = self.start
+        tokens = sum(len(r.row.tokens) for r in start.train)
+        learnt = sum(len(r.row.reply) for r in start.train)
+        weights = sum(p.numel() for p in start.model.parameters() if p.requires_grad)
+        compared = "not compared" if self.difference is None else f"{self.difference:.2g}"
+        line = (
+            f"{len(start.train):,} rows, {tokens:,} tokens of which {learnt / tokens:.0%} are supervised; "
+            f"{weights / 1e6:.1f} M weights trained ({self.config.method}, {self.config.precision}); "
+            f"gradient against the padded batch: {compared}"
         )
+        why = start.model.obstacle
+        return f"{line}\n{why}, so prefixes cannot be shared exactly: rows are padded, which is slower" if why else line
+
+    @contextmanager
+    def last_good_kept(self, loop: Loop) -> Iterator[None]:
+        """Where a loss is no number, the weights of the step before are written as a checkpoint's are."""
+        try:
+            yield
+        except NotANumberError as error:
+            if loop.course.step and loop.accelerator.num_processes == 1:
+                folder = self.out / LAST_GOOD
+                self.write_weights(loop, folder)
+                hint = f"lower train.sft.learning_rate; the weights after step {loop.course.step} are in {folder}"
+                raise TrainingError(error.problem, hint) from error
+            raise
+
+    def write_weights(self, loop: Loop, out: Path) -> None:
+        """Write `adapter/` or `model/` into `out`; every process must ask, the first one writes."""
+        trained = loop.model.model
+        sharded = dict(trained.named_parameters()) if self.config.method == "full" else state.trained(trained)
+        weights = state.whole(sharded) if loop.sharded else None
+        if not loop.accelerator.is_main_process:
+            return
+        out.mkdir(parents=True, exist_ok=True)
+        if self.config.method == "full":
+            with folder_atomic(out / FULL) as scratch, quiet(), weights_on_full_disk(out):
+                trained.set_attn_implementation("sdpa")
+                trained.save_pretrained(scratch, state_dict=weights)
+                trained.set_attn_implementation(loop.model.attention)
+                for pattern in BESIDE_WEIGHTS:
+                    for path in self.base.glob(pattern):
+                        shutil.copyfile(path, scratch / path.name)
+            return
+        # a path of this machine would mean nothing elsewhere
+        trained.peft_config["default"].base_model_name_or_path = self.source.name
+        with folder_atomic(out / ADAPTER) as scratch, weights_on_full_disk(out):
+            trained.save_pretrained(scratch, save_embedding_layers=False, state_dict=weights)
+
+    def figures(self, course: Course) -> dict[str, float]:
+        """What the checkpoint's record says of the run."""
+        seconds = max(course.seconds, 1e-9)
+        visits = sum(line["rows"] for line in course.curve)
+        figures = {
+            "rows": float(len(self.start.train)),
+            "visits": visits,
+            "rows_per_second": visits / seconds,
+            "supervised_tokens": float(sum(len(r.row.reply) for r in self.start.train)),
+            "tokens_per_second": sum(line["tokens"] for line in course.curve) / seconds,
+            "loss_first": course.curve[0]["loss"],
+            "loss_last": course.curve[-1]["loss"],
+        }
+        if self.difference is not None:
+            figures["gradient_difference"] = self.difference
+        kept = max((line for line in course.curve if "val_loss" in line or "score" in line), key=_goodness, default={})
+        return figures | {name: kept[name] for name in ("val_loss", "score") if name in kept}
 
 
-def _open(
-    config: SFTConfig,
-    examples: Sequence[Example],
-    where: Path,
-    base: Path,
-    serving_tokens: Callable[[str], list[int]] | None,
-) -> _Run:
-    """Load, check every row, compare one micro-batch: after this the first step may be taken."""
-    tokenizer, settings = _read(base)
-    room = getattr(settings.get_text_config(), "max_position_embeddings", config.max_tokens)
-    checker = Checker(
-        tokenizer=tokenizer,
-        chat=ChatFormat.from_folder(base),
-        max_tokens=min(config.max_tokens, room),
-        stops=stop_ids(tokenizer, base),
-        vocabulary=settings.get_text_config().vocab_size,
-        serving_tokens=serving_tokens,
-        where=where,
-    )
-    rows = checker.check(examples)
-    train = [r for r in rows if r.example.split == "train"]
-    if not train:
-        raise TrainingError(f"{where}: none of its {len(rows)} rows is in the split `train`", "curate more episodes")
-    narrow = config.precision == "bfloat16"
-    with quiet():
-        # trained weights stay float32, or small updates would be rounded away; frozen ones need no more than they use
-        dtype = torch.bfloat16 if narrow and config.method == "lora" else torch.float32
-        lm = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
-    model = ForestModel(_prepare(config, lm), narrow=narrow).to("cuda" if torch.cuda.is_available() else "cpu")
-    difference = prove(model, [r.row for r in train[:PROOF_ROWS]])
-    return _Run(model, train, [r for r in rows if r.example.split == "val"], difference)
+def _goodness(line: dict[str, float]) -> float:
+    return line.get("score", -line.get("val_loss", 0.0))
 
 
-def _read(base: Path) -> tuple[Any, Any]:
-    """Tokenizer and settings of a transformers folder."""
-    try:
-        settings = AutoConfig.from_pretrained(base)
-        tokenizer = AutoTokenizer.from_pretrained(base)
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{base}: {str(error).splitlines()[0]}", "get the base again") from error
-    if type(settings) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise TrainingError(
-            f"{settings.model_type}: it is no decoder that continues text, so it cannot be trained here"
-        )
-    return tokenizer, settings
-
-
-def _prepare(config: SFTConfig, lm: Any) -> Any:
-    """The model with what is to be trained switched on."""
-    torch.manual_seed(config.seed)
-    if config.method == "full":
-        return lm
-    recipe = LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    return add_adapter(lm, recipe)
+def _referenced(rows: Sequence[CheckedRow], loop: Loop, config: SFTConfig) -> list[CheckedRow]:
+    """The rows with what the untrained student thinks of their supervised tokens; every process must ask for all."""
+    known: dict[str, tuple[float, ...]] = {}
+    loop.wrapped.eval()
+    with torch.no_grad():
+        for part in micro_batches(rows, config.micro_tokens) if rows else ():
+            batch = loop.model.batch([r.row for r in part])
+            found = torch.split(loop.wrapped(batch), [len(r.row.reply) for r in part])
+            known |= {r.example.id: tuple(x.tolist()) for r, x in zip(part, found, strict=True)}
+    return [replace(r, row=replace(r.row, given={REFERENCE: known[r.example.id]})) for r in rows]
 
 
 def _plan(config: SFTConfig) -> Plan:
@@ -204,41 +281,10 @@ def _plan(config: SFTConfig) -> Plan:
         batch=config.batch,
         micro_tokens=config.micro_tokens,
         learning_rate=config.learning_rate,
+        schedule=config.schedule,
         warmup=config.warmup,
         seed=config.seed,
+        by_weight=config.weights == "quality",
+        patience=config.select.patience,
         save_seconds=config.save_seconds,
     )
-
-
-def _write_weights(run: _Run, base: Path, out: Path, source: ModelSource) -> None:
-    trained = run.model.model
-    if not hasattr(trained, "peft_config"):
-        with folder_atomic(out / FULL) as scratch, quiet(), weights_on_full_disk(out):
-            trained.set_attn_implementation("sdpa")
-            trained.save_pretrained(scratch)
-            for pattern in BESIDE_WEIGHTS:
-                for path in base.glob(pattern):
-                    shutil.copyfile(path, scratch / path.name)
-        return
-    # a path of this machine would mean nothing elsewhere
-    trained.peft_config["default"].base_model_name_or_path = source.name
-    with folder_atomic(out / ADAPTER) as scratch, weights_on_full_disk(out):
-        trained.save_pretrained(scratch, save_embedding_layers=False)
-
-
-def _figures(run: _Run, course: Course) -> dict[str, float]:
-    supervised = sum(len(r.row.reply) for r in run.train)
-    visits = sum(line["rows"] for line in course.curve)
-    figures = {
-        "rows": float(len(run.train)),
-        "visits": visits,
-        "rows_per_second": visits / max(course.seconds, 1e-9),
-        "supervised_tokens": float(supervised),
-        "tokens_per_second": sum(line["tokens"] for line in course.curve) / max(course.seconds, 1e-9),
-        "loss_first": course.curve[0]["loss"],
-        "loss_last": course.curve[-1]["loss"],
-        "gradient_difference": run.difference,
-    }
-    if course.best is not None:
-        figures["val_loss"] = course.best_loss
-    return figures

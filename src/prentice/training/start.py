@@ -1,0 +1,128 @@
+"""Before a run: the base read, every row checked, the model loaded with what is to be trained switched on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from prentice.errors import MissingExtraError, TrainingError
+from prentice.models.chat import ChatFormat
+from prentice.models.floats import quiet
+from prentice.records import Example
+from prentice.training.check import CheckedRow, Checker, stop_ids
+from prentice.training.config import SFTConfig
+from prentice.training.engine import ForestModel
+from prentice.training.lora import add_adapter, fuse_adapters
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with."""
+
+    model: ForestModel
+    train: list[CheckedRow]
+    val: list[CheckedRow]
+
+
+def open_start(
+    config: SFTConfig,
+    examples: Sequence[Example],
+    where: Path,
+    base: Path,
+    serving_tokens: Callable[[str], list[int]] | None,
+) -> Start:
+    """Check every row, then load the model.
+
+    Raises: TrainingError naming the row that cannot be trained, or what keeps the base from being trained.
+    """
+    rows = open_checker(config.max_tokens, where, base, serving_tokens).check(examples)
+    train = [r for r in rows if r.example.split == "train"]
+    if not train:
+        raise TrainingError(f"{where}: none of its {len(rows)} rows is in the split `train`", "curate more episodes")
+    return Start(open_model(config, base), train, [r for r in rows if r.example.split == "val"])
+
+
+def open_checker(
+    max_tokens: int, where: Path, base: Path, serving_tokens: Callable[[str], list[int]] | None = None
+) -> Checker:
+    """What turns examples into rows for this base."""
+    tokenizer, settings = _read(base)
+    text = settings.get_text_config()
+    return Checker(
+        tokenizer=tokenizer,
+        chat=ChatFormat.from_folder(base),
+        max_tokens=min(max_tokens, getattr(text, "max_position_embeddings", max_tokens)),
+        stops=stop_ids(tokenizer, base),
+        vocabulary=text.vocab_size,
+        serving_tokens=serving_tokens,
+        where=where,
+    )
+
+
+def open_model(config: SFTConfig, base: Path) -> ForestModel:
+    """The base with what is to be trained switched on, where it will be trained."""
+    on_gpu, narrow = torch.cuda.is_available(), config.precision == "bfloat16"
+    # trained weights stay float32, or small updates would be rounded away; frozen ones need no more than they use
+    dtype = torch.bfloat16 if narrow and config.method != "full" else torch.float32
+    with quiet():
+        lm = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **_in_four_bits(config, dtype))
+    model = ForestModel(_prepare(config, lm), narrow=narrow, flex=on_gpu)
+    fuse_adapters(model)
+    return model.to("cuda" if on_gpu else "cpu")
+
+
+def _read(base: Path) -> tuple[Any, Any]:
+    """Tokenizer and settings of a transformers folder."""
+    try:
+        settings = AutoConfig.from_pretrained(base)
+        tokenizer = AutoTokenizer.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{base}: {str(error).splitlines()[0]}", "get the base again") from error
+    if type(settings) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise TrainingError(
+            f"{settings.model_type}: it is no decoder that continues text, so it cannot be trained here"
+        )
+    return tokenizer, settings
+
+
+def _in_four_bits(config: SFTConfig, dtype: torch.dtype) -> dict[str, Any]:
+    """How transformers is told to hold frozen weights in 4 bits (QLoRA, arXiv:2305.14314: NF4, constants in 8 bits)."""
+    if config.method != "qlora":
+        return {}
+    if not torch.cuda.is_available():
+        raise TrainingError('train.sft.method = "qlora" needs a GPU, and none was found', 'set it to "lora"')
+    try:
+        import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("qlora needs bitsandbytes", 'pip install "prentice[qlora]"') from error
+    from transformers import BitsAndBytesConfig
+
+    four = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_quant_storage=dtype,
+    )
+    return {"quantization_config": four}
+
+
+def _prepare(config: SFTConfig, lm: Any) -> Any:
+    """The model with what is to be trained switched on."""
+    torch.manual_seed(config.seed)
+    if config.method == "full":
+        return lm
+    recipe = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return add_adapter(lm, recipe)
