@@ -13,11 +13,26 @@ from typing import Any
 
 from prentice.errors import PrenticeError, TrainingError
 from prentice.models.chat import ChatFormat
-from prentice.records import Example
+from prentice.records import Example, Message
 from prentice.training.forest import Row
 
 STOP_WORDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "</s>", "<eos>", "<turn|>")
 """Tokens at which llama.cpp's server ends a reply even where the model's own list forgets them."""
+
+_LOGS = "drop such rows, or record calls and results together"
+
+
+class RowFaultError(TrainingError):
+    """A row that cannot be trained.
+
+    Args:
+        row: its id.
+        kind: the fault in words that are the same for every row that has it; None: the problem has no others.
+    """
+
+    def __init__(self, where: Path, row: str, problem: str, hint: str = "", kind: str | None = None) -> None:
+        super().__init__(f"{where}: row {row}: {problem}", hint)
+        self.row, self.kind, self.what = row, kind or problem, problem
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ class Checker:
     def check(self, examples: Sequence[Example]) -> list[CheckedRow]:
         """Turn examples into rows, in the same order.
 
-        Raises: TrainingError naming the file, the row's id and the fault, for the first row that cannot be trained.
+        Raises: RowFaultError naming the file, the row's id and the fault, for the first row that cannot be trained.
         """
         return [self._row(example) for example in examples]
 
@@ -69,11 +84,18 @@ class Checker:
             raise self._fault(example, "its reply is empty, so nothing in it is supervised", "drop such rows")
         if example.reply.role != "assistant":
             raise self._fault(example, f"its reply has the role {example.reply.role!r}, so nothing in it is supervised")
+        if unpaired := _unpaired(example.messages):
+            raise self._fault(example, *unpaired)
         try:
             prompt = self.chat.prompt(example.messages, example.tools)
             reply = self.chat.reply(example.messages, example.reply, example.tools)
         except PrenticeError as error:
             raise self._fault(example, error.problem, error.hint) from error
+        # a template may trim what it writes
+        if any(m.role == "system" and m.content.strip() not in prompt for m in example.messages):
+            raise self._fault(
+                example, "the chat template drops the system message", "choose a base that knows the system role"
+            )
         row = Row(tuple(self._tokens(prompt)), tuple(self._tokens(reply)), example.weight)
         self._fits(example, row)
         self._is_what_the_server_sees(example, prompt, row.prompt)
@@ -93,16 +115,21 @@ class Checker:
                 example,
                 f"its reply ends with the token {last!r}, so the student would never learn to stop",
                 "use a base whose chat template ends a reply with its end-of-turn token",
+                "its reply ends with no stop token",
             )
         if len(row.tokens) > self.max_tokens:
             raise self._fault(
                 example,
                 f"it has {len(row.tokens)} tokens and max_tokens is {self.max_tokens}, so it would be cut",
                 "raise max_tokens, or drop such rows while curating",
+                "it is longer than max_tokens",
             )
         if max(row.tokens) >= self.vocabulary:
             raise self._fault(
-                example, f"token {max(row.tokens)} is outside the model's vocabulary of {self.vocabulary}"
+                example,
+                f"token {max(row.tokens)} is outside the model's vocabulary of {self.vocabulary}",
+                "the base's tokenizer and its weights are not the same; get the base again",
+                "a token is outside the model's vocabulary",
             )
 
     def _is_what_the_server_sees(
@@ -122,10 +149,32 @@ class Checker:
             f"trained tokens differ from those the server would see, from token {place} on: "
             f"{list(ours[place : place + 4])} against {theirs[place : place + 4]}",
             "the base's tokenizer and the served model's are not the same; get the base again",
+            "trained tokens differ from those the server would see",
         )
 
-    def _fault(self, example: Example, problem: str, hint: str = "") -> TrainingError:
-        return TrainingError(f"{self.where}: row {example.id}: {problem}", hint)
+    def _fault(self, example: Example, problem: str, hint: str = "", kind: str | None = None) -> RowFaultError:
+        return RowFaultError(self.where, example.id, problem, hint, kind)
+
+
+def _unpaired(messages: Sequence[Message]) -> tuple[str, str, str] | None:
+    """What is wrong with a history whose tool calls and results do not belong together: problem, hint, kind."""
+    asked: list[str] = []
+    for message in (*messages, Message(role="assistant")):
+        if message.role == "tool":
+            # a log without ids has its results in the order of the calls
+            answered = asked[0] if asked and not message.tool_call_id else message.tool_call_id
+            if answered not in asked:
+                return (
+                    f"a tool message answers {answered!r}, which no call asked for",
+                    _LOGS,
+                    "a tool message answers no call",
+                )
+            asked.remove(answered)
+        elif asked:
+            return f"its tool call {asked[0]!r} has no result", _LOGS, "a tool call has no result"
+        else:
+            asked = [call.id for call in message.tool_calls]
+    return None
 
 
 def stop_ids(tokenizer: Any, base: Path) -> frozenset[int]:
