@@ -190,7 +190,7 @@ def test_a_full_checkpoint_needs_no_base(base: Path, tmp_path: Path) -> None:
 
 def test_a_checkpoint_without_weights_is_one_line(base: Path, tmp_path: Path) -> None:
     write_record(tmp_path, "adapter")
-    with pytest.raises(DataError, match=r"kind 'adapter' without adapter_config\.json"):
+    with pytest.raises(DataError, match=r"no weights: neither adapter_config\.json nor config\.json"):
         export(CONFIG, checkpoint=tmp_path, base=base, out=tmp_path / "out", rows=(), progress=Silent())
 
 

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from prentice.errors import TrainingError
+from prentice.errors import ConfigError, TrainingError
 from prentice.models.hf import load
 from prentice.progress import Silent
 from prentice.records import Checkpoint, Example, Ledger, Manifest, Message, ModelSource
 from prentice.records.parquet import LedgerRow, read_dataset, rows_hash, write_dataset
 from prentice.runs import read_record
-from prentice.training.config import SFTConfig
+from prentice.training.batches import order, shares
+from prentice.training.check import CheckedRow
+from prentice.training.config import LaunchConfig, SelectConfig, SFTConfig
+from prentice.training.forest import Row, plant
+from prentice.training.launch import train_in_processes
 from prentice.training.lora import merge_adapter
+from prentice.training.losses import importance_loss
 from prentice.training.sft import Links, train_examples, train_sft
+from prentice.training.start import open_checker
 from tiny_models import write_tiny_llama
 from training_models import examples, write_family
 
@@ -149,7 +158,12 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from prentice.records import ModelSource
-from prentice.training.config import SFTConfig
+from prentice.training.batches import order, shares
+from prentice.training.check import CheckedRow
+from prentice.training.config import LaunchConfig, SelectConfig, SFTConfig
+from prentice.training.forest import Row, plant
+from prentice.training.launch import train_in_processes
+from prentice.training.losses import importance_loss
 from prentice.training.sft import train_sft
 dataset, base, out, config = sys.argv[1:]
 source = ModelSource(name="tiny", source="path:tiny", sha256="0" * 64)
@@ -343,3 +357,183 @@ def test_the_full_model_reads_back_in_transformers_with_its_own_attention(base: 
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert model.config._attn_implementation == "sdpa"
     assert AutoTokenizer.from_pretrained(tmp_path / "model").chat_template
+
+
+def test_fifty_steps_cut_shared_out_and_resumed_elsewhere_give_one_curve(base: Path, tmp_path: Path) -> None:
+    """Packed, accumulated, two processes, FSDP over two, and killed in one process to go on in two: within 1e-4."""
+    dataset = write_rows(tmp_path / "dataset", examples(24, val=4))
+    config = CONFIG.model_copy(update={"epochs": 13, "learning_rate": 0.003})
+    train_sft(config, dataset=dataset, base=base, out=tmp_path / "packed", source=SOURCE)
+    small = config.model_copy(update={"micro_tokens": 60})
+    train_sft(small, dataset=dataset, base=base, out=tmp_path / "accumulated", source=SOURCE)
+    (tmp_path / "fsdp.yaml").write_text(FSDP, encoding="utf-8")
+    launches = {
+        "two": LaunchConfig(processes=2),
+        "fsdp": LaunchConfig(accelerate=str(tmp_path / "fsdp.yaml")),
+        "resumed": LaunchConfig(processes=2),
+    }
+    stop_after(24, config, dataset, base, tmp_path / "resumed")
+    done = {
+        name: train_in_processes(config, launch, dataset=dataset, base=base, out=tmp_path / name, source=SOURCE)
+        for name, launch in launches.items()
+    }
+    assert {name: done[name].figures["weights_held"] for name in done} == {"two": 1.0, "fsdp": 0.5, "resumed": 1.0}
+    packed = [line["loss"] for line in curve(tmp_path / "packed")]
+    assert len(packed) >= 50
+    assert packed[-1] < 0.7 * packed[0]
+    for name in ("accumulated", *launches):
+        other = [line["loss"] for line in curve(tmp_path / name)]
+        assert max(abs(a - b) for a, b in zip(packed, other, strict=True)) <= 1e-4, name
+    adapters = [load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("packed", "fsdp")]
+    assert adapters[0].keys() == adapters[1].keys()
+    merge_adapter(load(base), tmp_path / "fsdp" / "adapter")
+
+
+FSDP = """
+compute_environment: LOCAL_MACHINE
+distributed_type: FSDP
+use_cpu: true
+num_processes: 2
+num_machines: 1
+machine_rank: 0
+main_process_port: 0
+mixed_precision: 'no'
+fsdp_config:
+  fsdp_version: 2
+  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP
+  fsdp_transformer_layer_cls_to_wrap: LlamaDecoderLayer
+  fsdp_reshard_after_forward: true
+  fsdp_state_dict_type: FULL_STATE_DICT
+  fsdp_cpu_ram_efficient_loading: false
+"""
+
+
+def stop_after(lines: int, config: SFTConfig, dataset: Path, base: Path, out: Path) -> None:
+    """Train in a process of its own, and kill it."""
+    command = [sys.executable, "-c", SCRIPT, str(dataset), str(base), str(out), config.model_dump_json()]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    wait_for(lambda: written(out) >= lines, process)
+    process.kill()
+    process.communicate()
+
+
+def test_an_error_in_one_of_several_processes_comes_back_in_one_line(base: Path, tmp_path: Path) -> None:
+    dataset = write_rows(tmp_path / "dataset", examples(8))
+    config = CONFIG.model_copy(update={"select": SelectConfig(by="success")})
+    with pytest.raises(TrainingError, match=r'select.by = "success" needs the student to play') as caught:
+        train_in_processes(
+            config, LaunchConfig(processes=2), dataset=dataset, base=base, out=tmp_path / "out", source=SOURCE
+        )
+    assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_of_accelerate_that_is_not_there_is_named(base: Path, tmp_path: Path) -> None:
+    launch = LaunchConfig(accelerate="cluster.yaml")
+    with pytest.raises(ConfigError, match=r"train\.launch\.accelerate = 'cluster\.yaml': no such file"):
+        train_in_processes(CONFIG, launch, dataset=tmp_path, base=base, out=tmp_path / "out", source=SOURCE)
+
+
+def test_importance_multiplies_each_rows_loss_by_how_much_likelier_it_has_become() -> None:
+    # row 0: log-ratios 0.2 and 0.4, mean 0.3; row 1: one token, ratio log 20, cut at 16; row 2 at its reference, 2 x
+    logprobs = torch.tensor([-0.8, -0.6, -0.1, -0.5], requires_grad=True)
+    reference = (-1.0, -1.0), (-0.1 - math.log(20),), (-0.5,)
+    rows = [Row((1,), (2, 3), 1.0), Row((1,), (4,), 1.0), Row((1,), (5,), 2.0)]
+    rows = [replace(row, given={"reference": given}) for row, given in zip(rows, reference, strict=True)]
+    loss = importance_loss(logprobs, plant(rows))
+    expected = math.exp(0.3) * (0.8 + 0.6) + 16 * 0.1 + 2 * 0.5
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist() == pytest.approx([-math.exp(0.3), -math.exp(0.3), -16.0, -2.0], rel=1e-5)
+
+
+def test_importance_begins_as_plain_training_and_departs_from_it(base: Path, tmp_path: Path) -> None:
+    train(base, tmp_path / "plain", examples(16))
+    train(base, tmp_path / "weighted", examples(16), CONFIG.model_copy(update={"weights": "importance"}))
+    plain, weighted = ([line["loss"] for line in curve(tmp_path / name)] for name in ("plain", "weighted"))
+    assert weighted[0] == pytest.approx(plain[0], rel=1e-5)
+    assert weighted[-1] != pytest.approx(plain[-1], rel=1e-3)
+
+
+def test_quality_draws_rows_as_often_as_they_weigh(base: Path) -> None:
+    rows = [replace(row, row=replace(row.row, weight=1.0 + 8 * (n == 3))) for n, row in enumerate(checked(base, 10))]
+    drawn = [place for epoch in range(300) for place in order(rows, 0, epoch, by_weight=True)]
+    assert len(drawn) == 3000
+    assert drawn.count(3) / len(drawn) == pytest.approx(9 / 18, abs=0.05)
+    assert sorted(order(rows, 0, 0, by_weight=False)) == list(range(10))
+
+
+def checked(base: Path, count: int) -> list[CheckedRow]:
+    return open_checker(512, WHERE, base).check(examples(count))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_each_process_has_as_many_parts_and_every_row_weighs_once(base: Path, processes: int) -> None:
+    rows = checked(base, 7)
+    dealt = shares(rows, 60, processes)
+    assert len({len(parts) for parts in dealt}) == 1
+    flat = [row for parts in dealt for part in parts for row in part]
+    assert sorted(r.example.id for r in flat if r.row.weight > 0) == sorted(r.example.id for r in rows)
+    assert [len(parts) for parts in shares(rows[:1], 60, processes)] == [1] * processes
+
+
+def test_weights_that_solve_most_cases_are_kept_and_a_run_that_gets_no_better_ends(base: Path, tmp_path: Path) -> None:
+    scores, asked = [0.2, 0.6, 0.4, 0.5, 0.9], list[tuple[int, int]]()
+
+    def score(folder: Path, cases: Sequence[str]) -> float:
+        merge_adapter(load(base), folder / "adapter")
+        asked.append((len(asked), len(cases)))
+        return scores[len(asked) - 1]
+
+    select = SelectConfig(by="success", cases=3, patience=2)
+    config = CONFIG.model_copy(update={"select": select, "epochs": 5})
+    dataset = write_rows(tmp_path / "dataset", examples(12, val=4))
+    done = train_sft(config, dataset=dataset, base=base, out=tmp_path / "out", source=SOURCE, links=Links(score=score))
+    assert asked == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert (done.figures["score"], done.steps) == (0.6, 8)
+
+
+def test_a_loss_that_is_not_a_number_leaves_the_weights_of_the_step_before(base: Path, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"learning_rate": 1e38, "warmup": 0.0, "schedule": "constant"})
+    with pytest.raises(TrainingError, match=r"row row\d+: its loss is not a number at step \d") as caught:
+        train(base, tmp_path / "out", examples(16), config)
+    assert "the weights after step" in caught.value.hint
+    merge_adapter(load(base), tmp_path / "out" / "last-good" / "adapter")
+
+
+def test_memory_that_does_not_hold_a_batch_names_it_and_what_to_set(base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("resource")
+    dataset = write_rows(tmp_path / "dataset", [longer(row) for row in examples(64)])
+    config = CONFIG.model_copy(update={"batch": 64, "micro_tokens": 1_000_000})
+    command = [sys.executable, "-c", LITTLE_MEMORY + SCRIPT, str(dataset), str(base), str(tmp_path / "out")]
+    done = subprocess.run([*command, config.model_dump_json()], capture_output=True, text=True, check=False)
+    assert "TrainingError: out of memory at step 1: 64 rows of" in done.stderr
+    assert "set train.sft.micro_tokens = " in done.stderr
+
+
+LITTLE_MEMORY = """
+import resource, torch
+from prentice.training import engine
+# all that has been loaded, and very little for the batch
+before = engine.ForestModel.batch
+def batch(model, rows):
+    if len(rows) > 6:
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2**24, used + 2**24))
+    return before(model, rows)
+engine.ForestModel.batch = batch
+"""
+
+
+def longer(row: Example) -> Example:
+    """A row of some hundred tokens that shares nothing."""
+    text = " ".join(f"{row.id} {n}" for n in range(60))
+    return change(row, messages=(Message(role="user", content=text),))
+
+
+def test_an_adapter_for_another_base_is_refused_by_name(base: Path, tmp_path: Path) -> None:
+    train(base, tmp_path / "out", examples(8))
+    other = write_family("llama", tmp_path / "wider", num_hidden_layers=1)
+    with pytest.raises(TrainingError, match="an adapter for another base") as caught:
+        merge_adapter(load(other), tmp_path / "out" / "adapter")
+    assert "'tiny'" in caught.value.hint

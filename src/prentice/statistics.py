@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
+from statistics import NormalDist, fmean, variance
 
 from prentice.records.reports import Interval
 
@@ -45,14 +45,79 @@ def paired_difference(a: Sequence[bool], b: Sequence[bool]) -> Interval:
         raise ValueError(f"{len(a)} outcomes cannot be paired with {len(b)}")
     wins = sum(x and not y for x, y in zip(a, b, strict=True))
     losses = sum(y and not x for x, y in zip(a, b, strict=True))
-    n = len(a)
-    if n == 0:
+    if not a:
         return Interval(value=0.0, low=-1.0, high=1.0)
+    return _bonett_price(wins, losses, len(a))
+
+
+def _bonett_price(wins: float, losses: float, n: int) -> Interval:
     total = n + 2
     difference = (wins - losses) / total
     spread = (wins + losses + 2) / total - difference**2
     half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt(spread / total)
     return Interval(value=(wins - losses) / n, low=max(-1.0, difference - half), high=min(1.0, difference + half))
+
+
+def crossed_mean(values: Sequence[Sequence[float]]) -> Interval:
+    """The mean over seeds and cases with a 95 % interval that speaks for other seeds and for other cases.
+
+    Both are drawn at random: y[s, c] = mean + seed[s] + case[c] + rest[s, c]. The variance of the mean over S seeds
+    and C cases is estimated as (variance of the seeds' means) / S + (variance of the cases' means) / C. That counts
+    the rest, var(rest) / (S C), twice, so the interval is rather too wide than too narrow. Student's t with the degrees
+    of freedom of Satterthwaite (1946), Biometrics Bulletin 2:110-114. With one seed it speaks for that student alone.
+
+    Args:
+        values: (seeds, cases), each 0 or 1, or a share between them.
+    Returns: where all values are equal, which leaves no width, Wilson's interval of that share over the cases; no end
+        lies outside [0, 1].
+    Raises: ValueError if there are no values, rows differ in length, or a value is outside [0, 1].
+    """
+    if any(not 0 <= value <= 1 for row in values for value in row):
+        raise ValueError("a value is outside [0, 1]")
+    mean, half = _crossed(values)
+    if half is None:
+        return _wilson_of(mean, len(values[0]))
+    return Interval(value=mean, low=max(0.0, mean - half), high=min(1.0, mean + half))
+
+
+def crossed_difference(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> Interval:
+    """Mean of `a` minus that of `b`, taken in pairs of the same seed and case, with the interval of `crossed_mean`.
+
+    Returns: where all pairs differ alike, the interval of `paired_difference` over the cases; no end lies outside
+        [-1, 1].
+    Raises: ValueError if there are no values, or the two differ in shape.
+    """
+    if [len(row) for row in a] != [len(row) for row in b]:
+        raise ValueError(f"{len(a)} rows of values cannot be paired with {len(b)}, or their lengths differ")
+    mean, half = _crossed([[x - y for x, y in zip(*rows, strict=True)] for rows in zip(a, b, strict=True)])
+    if half is None:
+        return _bonett_price(max(mean, 0.0) * len(a[0]), max(-mean, 0.0) * len(a[0]), len(a[0]))
+    return Interval(value=mean, low=max(-1.0, mean - half), high=min(1.0, mean + half))
+
+
+def _crossed(values: Sequence[Sequence[float]]) -> tuple[float, float | None]:
+    """The mean, and half the width of its interval; None where there is no variance."""
+    if not values or not values[0] or len({len(row) for row in values}) > 1:
+        raise ValueError("values must be a full table of seeds and cases")
+    seeds = [fmean(row) for row in values]
+    cases = [fmean(column) for column in zip(*values, strict=True)]
+    # (its part of the variance of the mean, degrees of freedom); one value alone shows no variance
+    parts = [(variance(means) / len(means), len(means) - 1) for means in (seeds, cases) if len(means) > 1]
+    total = sum(part for part, _ in parts)
+    if total < 1e-18:
+        return fmean(seeds), None
+    from scipy.stats import t
+
+    freedom = total**2 / sum(part**2 / degrees for part, degrees in parts)
+    return fmean(seeds), float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(total)
+
+
+def _wilson_of(share: float, n: int) -> Interval:
+    """Wilson's interval where the number of successes need not be whole."""
+    z2 = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) ** 2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return Interval(value=share, low=min(share, max(0.0, centre - half)), high=max(share, min(1.0, centre + half)))
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -20,6 +20,7 @@ from prentice.models.limits import ProviderConfig, settings_for
 from prentice.models.policy import Policy
 from prentice.models.specs import RECORDED, open_policy, recording_files
 from prentice.offline import refuse_network
+from prentice.pipeline.ablation.config import AblateConfig
 from prentice.privacy import PrivacyConfig, Redactor
 from prentice.progress import Progress
 from prentice.records import digest
@@ -28,7 +29,7 @@ from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig
 from prentice.serving.config import RecordConfig
 from prentice.tasks import TASKS, Task, Teaching
-from prentice.training.config import ExportConfig, SFTConfig
+from prentice.training.config import ExportConfig, LaunchConfig, SFTConfig
 
 FILE, HOME, STORE = "prentice.toml", ".prentice", "store.db"
 TASK = "task:"
@@ -55,6 +56,8 @@ class TrainConfig(StageConfig):
 
     sft: SFTConfig = SFTConfig()
     """Supervised fine-tuning on the curated rows."""
+    launch: LaunchConfig = LaunchConfig()
+    """In how many processes."""
 
 
 class ProjectConfig(StageConfig):
@@ -76,6 +79,8 @@ class ProjectConfig(StageConfig):
     """What the student is turned into for serving."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """How the two are compared."""
+    ablate: AblateConfig = AblateConfig()
+    """What the student is trained on instead by `prentice ablate`, and how often."""
     providers: dict[str, ProviderConfig] = Field(default_factory=dict)
     """Limits and prices of remote models: by provider (`openai`), and over that by full name (`openai:gpt-5-mini`)."""
     record: RecordConfig = RecordConfig()

@@ -18,6 +18,7 @@ from prentice.errors import PrenticeError
 from prentice.evaluation import write_report
 from prentice.models import catalogue
 from prentice.pipeline.contest import contest
+from prentice.pipeline.learning import learn
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
 from prentice.records import Episode, Report, digest
@@ -156,29 +157,30 @@ def _train_inputs(context: Context) -> JsonValue:
     return [
         context.done["curate"].facts["hash"],
         weights,
-        project.config.train.sft.model_dump(mode="json"),
+        # how often the state is saved, and what is computed at once, change nothing that is learnt
+        project.config.train.sft.model_dump(mode="json", exclude={"save_seconds", "micro_tokens"}),
         __version__,
+        *_played_while_training(project),
     ]
 
 
-def _train(context: Context, out: Path) -> Facts:
-    from prentice.models.local import LocalModel
-    from prentice.training.sft import Links, train_sft
+def _played_while_training(project: Project) -> list[JsonValue]:
+    """What the student's success on validation cases depends on; nothing where only the loss is looked at."""
+    if project.config.train.sft.select.by == "loss":
+        return []
+    return [project.task.fingerprint(), project.config.export.quantization, project.config.evaluate.metric]
 
-    base, weights = _base(context)
-    server = LocalModel(_base_gguf(context), threads=1, context=512)
-    try:
-        checkpoint = train_sft(
-            context.project.config.train.sft,
-            dataset=context.folder("curate"),
-            base=weights,
-            out=out,
-            links=Links(serving_tokens=server.tokens),
-            source=base.source,
-            progress=context.progress,
-        )
-    finally:
-        asyncio.run(server.close())
+
+def _train(context: Context, out: Path) -> Facts:
+    base, _ = _base(context)
+    checkpoint = learn(
+        context.project,
+        base=base,
+        gguf=_base_gguf(context),
+        dataset=context.folder("curate"),
+        out=out,
+        progress=context.progress,
+    )
     rate = checkpoint.figures.get("rows_per_second", 0.0)
     context.progress.say(f"trained {checkpoint.steps:,} steps in {checkpoint.seconds:.0f} s ({rate:.1f} rows/s)")
     return {"checkpoint": checkpoint.id, "seconds": checkpoint.seconds, "figures": dict(checkpoint.figures)}

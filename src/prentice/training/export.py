@@ -27,6 +27,8 @@ from prentice.training.gguf import write_gguf
 from prentice.training.lora import merge_adapter
 
 ENOUGH = 0.98
+ADAPTER, FULL = "adapter_config.json", "config.json"
+"""The files that show where a checkpoint's weights lie."""
 BESIDE_WEIGHTS = (
     "tokenizer*",
     "*.jinja",
@@ -68,7 +70,7 @@ def export(
         steps = _Steps(bar)
         model = base
         if checkpoint is not None and record is not None:
-            model = _write_merged(record, checkpoint, base, scratch / "model")
+            model = write_merged(checkpoint, base, scratch / "model")
         steps.done("merge")
         gguf = scratch / f"{name}-{config.quantization}.gguf"
         write_gguf(model, gguf, config.quantization, name)
@@ -108,16 +110,16 @@ class _Steps:
         self._bar.advance(done=step)
 
 
-def _write_merged(record: Checkpoint, checkpoint: Path, base: Path, target: Path) -> Path:
-    """The trained weights as one plain transformers folder; returns `target`."""
-    marker = "adapter_config.json" if record.kind == "adapter" else "config.json"
-    found = sorted([*checkpoint.glob(marker), *checkpoint.glob(f"*/{marker}")])
-    if not found:
-        raise DataError(f"{checkpoint}: a checkpoint of kind {record.kind!r} without {marker}", "train again")
-    weights = found[0].parent
-    model = load(base) if record.kind == "adapter" else load(weights)
-    if record.kind == "adapter":
-        model = merge_adapter(model, weights)
+def write_merged(checkpoint: Path, base: Path, target: Path) -> Path:
+    """The trained weights of a checkpoint's folder as one plain transformers folder; returns `target`.
+
+    Raises: DataError if the folder holds no weights, or an adapter for another base.
+    """
+    adapter, full = (sorted([*checkpoint.glob(marker), *checkpoint.glob(f"*/{marker}")]) for marker in (ADAPTER, FULL))
+    if not (adapter or full):
+        raise DataError(f"{checkpoint}: no weights: neither {ADAPTER} nor {FULL}", "train again")
+    weights = (adapter or full)[0].parent
+    model = merge_adapter(load(base), weights) if adapter else load(weights)
     with quiet():
         model.save_pretrained(target)
     # the tokenizer's files are copied, not saved again: what is served must split text exactly as training did

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from prentice.progress import Bar, Progress
 from prentice.runs import write_atomic
@@ -141,7 +142,13 @@ class Loop:
     @property
     def sharded(self) -> bool:
         """Whether each process holds a part of every weight."""
-        return bool(self.accelerator.distributed_type == DistributedType.FSDP)
+        return any(isinstance(p, DTensor) for p in self.model.parameters())
+
+    @property
+    def share_of_weights(self) -> float:
+        """Of all weights, what this process holds."""
+        here = sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in self.model.parameters())
+        return round(here / sum(p.numel() for p in self.model.parameters()), 2)
 
     def save(self) -> None:
         """Write the state; every process must ask."""
@@ -181,8 +188,8 @@ class Loop:
             # gradients are exchanged once a step, not once a part
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
                 value += self._part(part, total)
-        norm = self.accelerator.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], CLIP)
-        if not torch.isfinite(norm):
+        norm = torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], CLIP)
+        if not torch.isfinite(norm.full_tensor() if isinstance(norm, DTensor) else norm):
             raise not_a_number(self.where, rows[0], self.course.step + 1)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -5,6 +5,7 @@ The adapters, their names and their files are peft's; only how a layer computes 
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,12 @@ from types import MethodType
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora.layer import Linear
+from safetensors import safe_open
 from torch import Tensor, nn
+
+from prentice.errors import TrainingError
 
 
 def add_adapter(model: Any, config: LoraConfig) -> PeftModel:
@@ -25,9 +29,25 @@ def add_adapter(model: Any, config: LoraConfig) -> PeftModel:
 
 
 def read_adapter(model: Any, folder: Path, *, trainable: bool = False) -> PeftModel:
-    """The model with the adapter of `folder` on it."""
-    with _quiet():
-        return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+    """The model with the adapter of `folder` on it.
+
+    Raises: TrainingError if its tensors are not those that this model's adapter would have.
+    """
+    try:
+        with _quiet():
+            adapted = PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+    except RuntimeError as error:
+        raise _of_another_base(folder, "its tensors have other shapes") from error
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        there = set(file.keys())
+    if apart := sorted(there ^ set(get_peft_model_state_dict(adapted, save_embedding_layers=False))):
+        raise _of_another_base(folder, f"{len(apart)} tensors are in one and not in the other, such as {apart[0]}")
+    return adapted
+
+
+def _of_another_base(folder: Path, reason: str) -> TrainingError:
+    made_for = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    return TrainingError(f"{folder}: an adapter for another base: {reason}", f"it was trained on {made_for!r}")
 
 
 def merge_adapter(model: Any, folder: Path) -> Any:

@@ -27,7 +27,7 @@ from prentice.training.faults import NotANumberError
 from prentice.training.loop import Course, Judge, Loop, Plan
 from prentice.training.losses import REFERENCE, importance_loss, sft_loss
 from prentice.training.proof import prove
-from prentice.training.start import Start, open_start
+from prentice.training.start import SomeTokens, Start, open_start
 
 RECORD, ADAPTER, FULL, LAST_GOOD = "checkpoint.json", "adapter", "model", "last-good"
 BESIDE_WEIGHTS = ("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "chat_template*")
@@ -48,7 +48,7 @@ class Links:
         accelerator: the processes that train together; None: this one alone.
     """
 
-    serving_tokens: Callable[[str], list[int]] | None = None
+    serving_tokens: SomeTokens | None = None
     score: Callable[[Path, Sequence[str]], float] | None = None
     accelerator: Accelerator | None = None
 
@@ -119,7 +119,7 @@ def train_examples(
         code=__version__,
         steps=course.step,
         seconds=round(course.seconds, 3),
-        figures=run.figures(course),
+        figures=run.figures(course, loop.share_of_weights),
     )
     if loop.accelerator.is_main_process:
         write_atomic(out / RECORD, checkpoint.model_dump_json(indent=2) + "\n")
@@ -240,8 +240,8 @@ class _Run:
         with folder_atomic(out / ADAPTER) as scratch, weights_on_full_disk(out):
             trained.save_pretrained(scratch, save_embedding_layers=False, state_dict=weights)
 
-    def figures(self, course: Course) -> dict[str, float]:
-        """What the checkpoint's record says of the run."""
+    def figures(self, course: Course, held: float) -> dict[str, float]:
+        """What the checkpoint's record says of the run; `held`: share of the weights in each process."""
         seconds = max(course.seconds, 1e-9)
         visits = sum(line["rows"] for line in course.curve)
         figures = {
@@ -250,6 +250,7 @@ class _Run:
             "rows_per_second": visits / seconds,
             "supervised_tokens": float(sum(len(r.row.reply) for r in self.start.train)),
             "tokens_per_second": sum(line["tokens"] for line in course.curve) / seconds,
+            "weights_held": held,
             "loss_first": course.curve[0]["loss"],
             "loss_last": course.curve[-1]["loss"],
         }

@@ -20,6 +20,9 @@ from prentice.training.config import SFTConfig
 from prentice.training.engine import ForestModel
 from prentice.training.lora import add_adapter, fuse_adapters
 
+SomeTokens = Callable[[str], list[int]]
+"""Text → ids, as the inference server tokenises it."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -35,7 +38,7 @@ def open_start(
     examples: Sequence[Example],
     where: Path,
     base: Path,
-    serving_tokens: Callable[[str], list[int]] | None,
+    serving_tokens: SomeTokens | None,
 ) -> Start:
     """Check every row, then load the model.
 
@@ -48,9 +51,7 @@ def open_start(
     return Start(open_model(config, base), train, [r for r in rows if r.example.split == "val"])
 
 
-def open_checker(
-    max_tokens: int, where: Path, base: Path, serving_tokens: Callable[[str], list[int]] | None = None
-) -> Checker:
+def open_checker(max_tokens: int, where: Path, base: Path, serving_tokens: SomeTokens | None = None) -> Checker:
     """What turns examples into rows for this base."""
     tokenizer, settings = _read(base)
     text = settings.get_text_config()

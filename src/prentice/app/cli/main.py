@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from prentice.app.cli.ablate import app as ablate
 from prentice.app.cli.chat import chat
 from prentice.app.cli.check import check
 from prentice.app.cli.curate import curate
@@ -47,6 +48,7 @@ app.add_typer(train, name="train")
 app.command()(export)
 app.command()(evaluate)
 app.command()(report)
+app.add_typer(ablate, name="ablate")
 app.command()(schema)
 app.add_typer(episodes, name="episodes")
 app.command()(label)

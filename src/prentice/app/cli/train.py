@@ -1,22 +1,120 @@
-"""`prentice train`: one command a method."""
+"""`prentice train`: one command a method; without a method, supervised fine-tuning."""
 
 from __future__ import annotations
 
-import typer
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from prentice.app.cli.options import Folder, Overrides, user_errors
+import typer
+from typer.core import TyperGroup
+
+from prentice.app.cli.options import USERS_TO_FIX, Folder, Overrides, user_errors
 from prentice.app.cli.stage import run_one
 
-app = typer.Typer(help="Train the student.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from prentice.pipeline.training_views import What
+
+DEFAULT = "sft"
+
+
+class _Methods(TyperGroup):
+    """`prentice train FOLDER` means `prentice train sft FOLDER`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default method in front where no method is named."""
+        named = next((each for each in args if not each.startswith("-")), None)
+        asks_for_help = named is None and "--help" in args
+        if args and named not in self.commands and not asks_for_help:
+            args = [DEFAULT, *args]
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+
+app = typer.Typer(cls=_Methods, no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Train the student."""
+    """Train the student. `prentice train FOLDER` fine-tunes it, as `prentice train sft FOLDER` does."""
+
+
+Check = Annotated[
+    bool, typer.Option("--check", help="Show what would be taught, token by token, and every row at fault; do nothing.")
+]
+Estimate = Annotated[
+    bool, typer.Option("--estimate", help="Say which memory, hours and disk the run would need; do nothing.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings that would be used; do nothing.")]
+On = Annotated[str, typer.Option(metavar="GPU", help="With --estimate: on such GPUs, as h100 or 8xh100 (with FSDP).")]
+Base = Annotated[str, typer.Option(help="With --estimate: another student, as llama-3.1-8b, or a model's folder.")]
+Rows = Annotated[int | None, typer.Option(min=1, help="With --estimate: so many rows, instead of the dataset.")]
+Tokens = Annotated[int | None, typer.Option(min=1, help="With --estimate: tokens of each of the --rows.")]
 
 
 @app.command()
-def sft(project: Folder, set_: Overrides = None) -> None:
-    """Fine-tune the student on the curated dataset; a run that was stopped goes on."""
+def sft(  # noqa: PLR0913, PLR0917 - a flag for each thing to ask about
+    project: Folder,
+    set_: Overrides = None,
+    check: Check = False,
+    estimate: Estimate = False,
+    dry_run: DryRun = False,
+    on: On = "",
+    base: Base = "",
+    rows: Rows = None,
+    tokens: Tokens = None,
+) -> None:
+    """Fine-tune the student on the curated dataset; a run that was stopped goes on.
+
+    Exit code: 0 done, 2 something to fix; so with --check, if the run would not start.
+    """
+    from prentice.pipeline.training_views import What
+
+    what = What(base=base, on=on, rows=rows or 0, tokens=tokens or 0)
     with user_errors():
-        run_one("train", project, set_)
+        _refuse_alone(what, estimate=estimate)
+        if dry_run:
+            _print_settings(project, set_ or ())
+        if check:
+            _check(project, set_ or ())
+        if estimate:
+            _estimate(project, set_ or (), what)
+        if not (dry_run or check or estimate):
+            run_one("train", project, set_)
+
+
+def _refuse_alone(what: What, *, estimate: bool) -> None:
+    from prentice.errors import ConfigError
+    from prentice.pipeline.training_views import What
+
+    if what != What() and not estimate:
+        raise ConfigError("--on, --base, --rows and --tokens only say what to estimate", "add --estimate")
+
+
+def _print_settings(project: Path, overrides: Sequence[str]) -> None:
+    from prentice.pipeline import Project
+
+    typer.echo(Project(project, overrides).config.train.model_dump_json(indent=2))
+
+
+def _check(project: Path, overrides: Sequence[str]) -> None:
+    from rich.console import Console
+
+    from prentice.app.cli.terminal import terminal_progress
+    from prentice.app.cli.train_views import print_truth
+    from prentice.pipeline.training_views import look_at_rows
+
+    truth = look_at_rows(project, overrides, terminal_progress())
+    print_truth(truth, Console(highlight=False), f"prentice train {project}")
+    if truth.faults:
+        raise typer.Exit(USERS_TO_FIX)
+
+
+def _estimate(project: Path, overrides: Sequence[str], what: What) -> None:
+    from rich.console import Console
+
+    from prentice.app.cli.terminal import terminal_progress
+    from prentice.app.cli.train_views import print_outlook
+    from prentice.pipeline.training_views import estimate_run
+
+    print_outlook(estimate_run(project, overrides, what, terminal_progress()), Console(highlight=False))

@@ -1,0 +1,24 @@
+"""The measured claims of the training engine, by `make bench-engine`: prentice against TRL's SFTTrainer.
+
+Rows go to benchmarks/results/engine.json. Parts are measured one after the other and written as they come;
+`python benchmarks/engine.py PART …` measures some of them anew. Times need a quiet machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from engine_race import babyai_rows, history_rows, ner_rows, unshared_rows
+from parts import measure
+
+Row = dict[str, Any]
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "ner": ner_rows,
+    "babyai": babyai_rows,
+    "history": history_rows,
+    "unshared": unshared_rows,
+}
+
+if __name__ == "__main__":
+    measure("bench-engine", "engine.json", PARTS)

@@ -1,0 +1,155 @@
+"""One run: train a student, export it, play the held-out cases; what is left is a record of a few kilobytes.
+
+A run that was killed goes on where it stood: training from its saved state, play from the cases that are stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from prentice.errors import DataError
+from prentice.evaluation.ablation import Trained
+from prentice.pipeline.ablation.plan import Run
+from prentice.pipeline.ablation.student import Student
+from prentice.progress import Bar, Progress, Silent
+from prentice.records import Checkpoint, Episode, digest
+from prentice.records.parquet import ROWS
+from prentice.records.store import Store
+from prentice.rollouts import play_all
+from prentice.runs import read_record, write_atomic
+from prentice.tasks import Case
+
+RESULT = "result.json"
+
+
+def finished(home: Path, run: Run) -> Trained | None:
+    """What is known of a run that was done before, or None."""
+    file = home / run.key / RESULT
+    return read_record(Trained, file) if file.exists() else None
+
+
+def carry_out(run: Run, student: Student, cases: Sequence[Case], home: Path, bar: Bar) -> Trained:
+    """Do the run, or what is left of it; returns what it came to, which is on disk by then.
+
+    Args:
+        home: folder that gets a folder named after the run's key.
+        bar: advanced by the rows visited and the cases played.
+    """
+    folder = home / run.key
+    checkpoint = _train(run, student, folder / "train", _Within(bar, run.visits))
+    episodes = _play(run, student, cases, folder, _Within(bar, len(cases)))
+    metric = student.project.config.evaluate.metric
+    result = Trained(
+        key=run.key,
+        rows=len(run.rows.split("train")),
+        epochs=run.sft.epochs,
+        visits=checkpoint.figures["visits"],
+        tokens=run.tokens,
+        seconds=checkpoint.seconds,
+        figures=dict(checkpoint.figures),
+        successes=tuple(_success(episodes[case.id], metric) for case in cases),
+    )
+    write_atomic(folder / RESULT, result.model_dump_json(indent=1) + "\n")
+    tidy(folder)
+    return result
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a finished run no longer needs; 145 MB a student would fill a disk."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != RESULT:
+            path.unlink()
+
+
+def _train(run: Run, student: Student, out: Path, progress: Progress) -> Checkpoint:
+    from prentice.models.local import LocalModel
+    from prentice.training.sft import Links, train_examples
+
+    server = LocalModel(base_gguf(student), threads=1, context=512)
+    try:
+        return train_examples(
+            run.sft,
+            run.rows.examples,
+            run.rows.where / ROWS,
+            base=student.base,
+            out=out,
+            source=student.source,
+            links=Links(serving_tokens=server.tokens),
+            progress=progress,
+        )
+    finally:
+        asyncio.run(server.close())
+
+
+def base_gguf(student: Student) -> Path:
+    """The untrained base as it would be served; the one that `prentice run` makes and uses."""
+    from prentice.training.export import export
+
+    config = student.project.config.export
+    name = f"{student.source.name}-{config.quantization}-{digest(student.source)[:12]}"
+    out = student.project.home / "bases" / name
+    if not (out / "export.json").exists():
+        export(config, checkpoint=None, base=student.base, out=out, rows=(), progress=Silent())
+    return next(out.glob("*.gguf"))
+
+
+def _play(run: Run, student: Student, cases: Sequence[Case], folder: Path, progress: Progress) -> dict[str, Episode]:
+    from prentice.models.local import LocalModel
+    from prentice.training.export import export
+
+    project = student.project
+    out = folder / "export"
+    if not (out / "export.json").exists():
+        unchecked = project.config.export.model_copy(update={"check_rows": 0})
+        export(unchecked, checkpoint=folder / "train", base=student.base, out=out, rows=(), progress=Silent())
+    # a store of its own, which goes with the student: its episodes are nobody's to learn from
+    with Store.open(folder / "plays.db", project.guard) as store:
+        policy = LocalModel(next(out.glob("*.gguf")), name=f"student:{run.key}", threads=project.config.threads)
+        played = play_all(
+            project.task, policy, cases, store, student.rules, audience="student", identity=run.key, progress=progress
+        )
+        return {e.case: e for e in store.episodes(run=played)}
+
+
+def _success(episode: Episode, metric: str) -> float:
+    if episode.failure is not None:
+        return 0.0
+    value = episode.metric(metric)
+    if value is None or isinstance(value, str):
+        raise DataError(f"episode of case {episode.case!r}: metric {metric!r} is {value!r}, not a flag or a number")
+    return float(value)
+
+
+class _Within:
+    """Progress of a part of a run: it moves the bar over all runs by `share` in all."""
+
+    def __init__(self, bar: Bar, share: float) -> None:
+        self._bar, self._share = bar, share
+
+    @contextmanager
+    def bar(self, title: str, total: float, unit: str, done: float = 0) -> Iterator[Bar]:
+        """Pass on what is done, in the proportion of `share` to `total`."""
+        del title, unit
+        each = self._share / max(total, 1)
+        part = _Part(self._bar.advance, each)
+        if done:
+            part.advance(done)
+        yield part
+
+    def say(self, text: str) -> None:
+        """Say nothing: a line for every student would hide the table."""
+
+
+class _Part:
+    def __init__(self, advance: Callable[..., None], each: float) -> None:
+        self._advance, self._each = advance, each
+
+    def advance(self, amount: float = 1, **facts: str) -> None:
+        del facts
+        self._advance(amount * self._each)

@@ -1,0 +1,89 @@
+"""The student of every run: its base, how its replies are counted, and what makes a run another run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prentice import __version__
+from prentice.errors import PrenticeError
+from prentice.models import catalogue
+from prentice.models.chat import ChatFormat
+from prentice.pipeline.project import Project
+from prentice.progress import Progress
+from prentice.records import Example, ModelSource, digest
+from prentice.rollouts import SHAPE_REPLIES, RolloutConfig
+from prentice.training.config import SFTConfig
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Student:
+    """What all students of an ablation share.
+
+    Args:
+        base: the transformers folder that they start from.
+        source: where that came from.
+    """
+
+    project: Project
+    base: Path
+    source: ModelSource
+
+    @classmethod
+    def of(cls, project: Project, progress: Progress) -> Student:
+        """The project's student.
+
+        Raises: PrenticeError if its base cannot be trained.
+        """
+        base = catalogue.get(project.base, offline=project.config.offline, progress=progress)
+        if base.safetensors is None:
+            raise PrenticeError(
+                f"student {base.name!r} cannot be trained: it comes as GGUF only", "choose another base"
+            )
+        return cls(project, base.safetensors, base.source)
+
+    @property
+    def rules(self) -> RolloutConfig:
+        """How it plays held-out cases: as in the report, one try of each."""
+        config = self.project.config
+        rules = config.rollout.model_copy(update={"tries": 1, "cases": 0, "concurrency": None})
+        heat = config.evaluate.temperature
+        return rules if heat is None else rules.model_copy(update={"temperature": heat})
+
+    def tokens(self, rows: Sequence[Example]) -> int:
+        """Supervised tokens of one pass over `rows`: their replies, the token that ends each included."""
+        return sum(self._length(row) for row in rows)
+
+    def key(self, data: str, sft: SFTConfig, cases: Sequence[str]) -> str:
+        """What makes a run another run: all that its students' success depends on.
+
+        Args:
+            data: hash of the rows.
+            cases: ids of the held-out cases.
+        """
+        config = self.project.config
+        recipe = sft.model_dump(mode="json", exclude={"save_seconds"})
+        played = self.rules.model_dump(mode="json", include={*SHAPE_REPLIES, "max_turns"})
+        held_out = [config.evaluate.split, list(cases), config.evaluate.metric, played]
+        made = [self.source.sha256, config.export.quantization, __version__]
+        return digest([data, recipe, made, self.project.task.fingerprint(), held_out])[:16]
+
+    def _length(self, row: Example) -> int:
+        text = self._chat.reply(row.messages, row.reply, row.tools)
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    @cached_property
+    def _chat(self) -> ChatFormat:
+        return ChatFormat.from_folder(self.base)
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_file(str(self.base / "tokenizer.json"))

@@ -1,0 +1,86 @@
+"""Rows → what there is to compute: planted as a run plants them, counted, and nothing computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prentice.training.attention import SMALL
+from prentice.training.batches import order, shares
+from prentice.training.check import CheckedRow
+from prentice.training.config import SFTConfig
+from prentice.training.estimate import PROOF_ROWS, Part, Work
+from prentice.training.forest import Forest, plant
+
+ENOUGH = 400_000
+"""Tokens that are planted; the rest of a larger dataset is taken to be like them."""
+
+
+def work_of(rows: Sequence[CheckedRow], config: SFTConfig, processes: int = 1) -> Work:
+    """What a run on these rows computes.
+
+    Args:
+        rows: at least one of them in the split `train`.
+        processes: that train together.
+    """
+    train, val = ([r for r in rows if r.example.split == split] for split in ("train", "val"))
+    lengths = [len(r.row.tokens) for r in train]
+    shuffled = [train[place] for place in order(train, config.seed, 0, by_weight=False)]
+    steps = [shuffled[begin : begin + config.batch] for begin in range(0, len(shuffled), config.batch)]
+    seen = _first(steps)
+    cut = [_parts(step, config.micro_tokens, processes) for step in seen]
+    parts = [part for step in cut for part in step]
+    return Work(
+        rows=len(train),
+        val_rows=len(val),
+        tokens=sum(lengths),
+        epoch=_sum(parts).times(len(train) / sum(map(len, seen))),
+        validation=_passed(val, config, processes),
+        largest=Part(*map(max, zip(*(part.values for part in parts), strict=True))),
+        parts=max(len(step) for step in cut) / processes,
+        longest=max(lengths),
+        compared=max(lengths[:PROOF_ROWS]),
+    )
+
+
+def _passed(val: Sequence[CheckedRow], config: SFTConfig, processes: int) -> Part:
+    if not val:
+        return Part()
+    some = val[: max(1, round(len(val) * ENOUGH / max(ENOUGH, sum(len(r.row.tokens) for r in val))))]
+    return _sum(_parts(some, config.micro_tokens, processes)).times(len(val) / len(some))
+
+
+def _first(steps: Sequence[Sequence[CheckedRow]]) -> list[Sequence[CheckedRow]]:
+    """The first steps, as many as hold `ENOUGH` tokens, but at least one."""
+    found: list[Sequence[CheckedRow]] = []
+    room = ENOUGH
+    for step in steps:
+        room -= sum(len(r.row.tokens) for r in step)
+        if room < 0 and found:
+            break
+        found.append(step)
+    return found
+
+
+def _parts(step: Sequence[CheckedRow], tokens: int, processes: int) -> list[Part]:
+    """The parts of all processes."""
+    return [part_of(plant([r.row for r in part])) for mine in shares(step, tokens, processes) for part in mine]
+
+
+def part_of(forest: Forest) -> Part:
+    """What computing a forest takes."""
+    pairs = [(b.queries.numel() * b.keys.shape[1], b.queries.shape[1] * b.keys.shape[1]) for b in forest.blocks]
+    return Part(
+        nodes=len(forest.ids),
+        supervised=len(forest.targets),
+        queries=sum(b.queries.numel() for b in forest.blocks),
+        keys=sum(b.keys.numel() for b in forest.blocks),
+        scores=sum(all_ for all_, each in pairs if each <= SMALL),
+        fused=sum(all_ for all_, each in pairs if each > SMALL),
+    )
+
+
+def _sum(parts: Sequence[Part]) -> Part:
+    total = Part()
+    for part in parts:
+        total += part
+    return total
