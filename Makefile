@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check models bench-main bench-environments bench-yours clean
+.PHONY: help install demo test check models bench-main bench-environments bench-yours bench-engine clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -42,6 +42,9 @@ bench-environments: install models ## environments, rollouts, store, providers �
 
 bench-yours: install models ## recording, importing, redaction, a task of one's own → benchmarks/results/yours.json (wrk; PRENTICE_LITELLM names the rival)
 	$(BIN)/python benchmarks/yours.py
+
+bench-engine: install models ## the training engine against TRL → benchmarks/results/engine.json (an hour; PRENTICE_DATA names the real data)
+	$(BIN)/python benchmarks/engine.py
 
 clean: ## remove what runs have made, keep the environment
 	rm -rf examples/*/.prentice .pytest_cache .mypy_cache .ruff_cache
