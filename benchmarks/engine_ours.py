@@ -31,12 +31,12 @@ class Clock:
     def __init__(self) -> None:
         self.marks: list[tuple[float, float]] = []
         """(wall, processor) seconds at the loop's begin and after each step."""
-        self.proof_bytes = self.loaded_bytes = 0
+        self.before_bytes = self.loaded_bytes = 0
 
     def say(self, text: str) -> None:
         """The line after the proof and before the first step."""
         print(text, file=sys.stderr)
-        self.proof_bytes, self.loaded_bytes = peak_bytes(), rss_bytes()
+        self.before_bytes, self.loaded_bytes = peak_bytes(), rss_bytes()
         forget_peak()
 
     @contextmanager
@@ -80,7 +80,7 @@ def run(job: Job) -> Job:
         "positions": int(sum(line["tokens"] for line in curve)),
         "supervised": int(checkpoint.figures["supervised_tokens"]),
         "first_loss": curve[0]["loss"],
-        "proof_bytes": clock.proof_bytes,
+        "before_bytes": clock.before_bytes,
         "loaded_bytes": clock.loaded_bytes,
         "peak_bytes": peak_bytes(),
         "gradient_difference": checkpoint.figures["gradient_difference"],

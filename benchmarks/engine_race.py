@@ -39,7 +39,7 @@ class Rival:
     name: str
     rows: list[TokenRow]
     batch: int
-    form: str = "row"
+    form: str = ""
 
 
 def ner_rows() -> list[Row]:
@@ -65,8 +65,8 @@ def history_rows() -> list[Row]:
     turns, whole = per_row(rows), per_conversation(rows)
     per_step = max(1, round(BATCH * len(whole) / len(turns)))
     rivals = [
-        Rival("sft_history_rows_per_s", turns, workload.batch, "turn"),
-        Rival("sft_history_vs_conversation_rows_per_s", whole, per_step, "conversation"),
+        Rival("sft_history_rows_per_s", turns, workload.batch, ", one row a turn"),
+        Rival("sft_history_vs_conversation_rows_per_s", whole, per_step, ", one row a conversation"),
     ]
     return race(workload, rivals, units=len(whole), unit="conversations/s")
 
@@ -132,8 +132,8 @@ def _row(workload: Workload, rival: Rival, way: Way, found: Mapping[str, list[An
         "cpu_ratio": median(a["cpu_seconds"] for a in theirs) / median(a["cpu_seconds"] for a in ours),
         "way": asdict(way),
         "note": (
-            f"{workload.what}: {described(checked(workload))}; {workload.batch} rows a step; TRL's fastest: {way}, "
-            f"one {rival.form} a row; it computes {theirs[0]['positions']:,} positions, our forests "
+            f"{workload.what}: {described(checked(workload))}; {workload.batch} rows a step; TRL's fastest: {way}"
+            f"{rival.form}; it computes {theirs[0]['positions']:,} positions, our forests "
             f"{ours[0]['positions']:,} ({token_ratio:.2f} times fewer), and projects {theirs[0]['positions']:,} onto "
             f"the vocabulary, we {ours[0]['supervised']:,}; bound: the operations of both in that ratio, attention "
             "not counted"

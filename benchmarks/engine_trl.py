@@ -77,7 +77,7 @@ def run(job: Job) -> Job:
     model = AutoModelForCausalLM.from_pretrained(
         job["base"], dtype=torch.float32, attn_implementation=job["way"]["attention"]
     )
-    loaded = rss_bytes()
+    loaded, before = rss_bytes(), peak_bytes()
     forget_peak()
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
@@ -101,6 +101,7 @@ def run(job: Job) -> Job:
         "steps": len(clock.marks) - 1,
         "loss": outcome.training_loss,
         "loaded_bytes": loaded,
+        "before_bytes": before,
         "peak_bytes": peak_bytes(),
         **trainer.counts,
     }
