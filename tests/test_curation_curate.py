@@ -407,3 +407,24 @@ def test_the_ledger_adds_up_no_case_is_in_two_splits_and_order_does_not_matter(
     if len({e.id for e in episodes}) == len(episodes):
         shuffled = data.draw(st.permutations(episodes))
         assert curate(config, shuffled, render=render, out=out) == manifest
+
+
+def test_weight_by_says_how_much_a_row_counts(tmp_path: Path) -> None:
+    played = [episode(f"c{n}", turn(f"t{n}", "card"), success=True, quality=0.25 * (n + 1)) for n in range(4)]
+    config = CurateConfig(weight_by="2 * quality", val_share=0.0)
+    curate(config, played, render=render, out=tmp_path / "out")
+    weights = {row.case: row.weight for row in read_dataset(tmp_path / "out")[1]}
+    assert weights == {"c0": 0.5, "c1": 1.0, "c2": 1.5, "c3": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("quality", "reason"), [(0.0, "gives it the weight 0"), (-1.0, "gives it the weight -1"), (None, "no metric")]
+)
+def test_a_row_without_a_weight_above_0_is_named(tmp_path: Path, quality: float | None, reason: str) -> None:
+    odd = {} if quality is None else {"quality": quality}
+    played = [
+        episode("c0", turn("t0", "card"), success=True, quality=1.0),
+        episode("c1", turn("t1", "card"), success=True, **odd),
+    ]
+    with pytest.raises(DataError, match=f"turn 0: `quality` .*{reason}"):
+        curate(CurateConfig(weight_by="quality"), played, render=render, out=tmp_path / "out")

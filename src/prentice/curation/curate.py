@@ -31,6 +31,7 @@ from prentice.curation.selection import (
     drop_unwanted,
     drop_unwanted_turns,
 )
+from prentice.curation.weights import weigh
 from prentice.errors import ConfigError, DataError
 from prentice.progress import Progress, Silent
 from prentice.records import Episode, Ledger, Manifest
@@ -55,6 +56,9 @@ class CurateConfig(StageConfig):
     """Attempts kept of each case; 0 keeps all."""
     rank_by: str | None = None
     """What makes an attempt better, highest first: a metric or an expression; without it, and in ties, the earliest."""
+    weight_by: str | None = None
+    """How much a row counts in training (`train.sft.weights` says in which way): a number above 0, a metric or an
+    expression over what `keep_turns` may name; without it all count alike."""
     dedupe: Literal["exact", "near", "off"] = "exact"
     """Drop rows with the same prompt and reply (exact), also those whose last user message nearly repeats (near)."""
     conflicts: Literal["majority", "off"] = "majority"
@@ -70,7 +74,7 @@ class CurateConfig(StageConfig):
     seed: int = Field(0, ge=0, lt=2**32)
     """Decides every random choice."""
 
-    @field_validator("keep", "keep_turns", "rank_by")
+    @field_validator("keep", "keep_turns", "rank_by", "weight_by")
     @classmethod
     def _can_be_parsed(cls, text: str | None, info: ValidationInfo) -> str | None:
         unset = "" if info.field_name == "keep_turns" else None
@@ -107,6 +111,8 @@ def curate(
     given = {a.episode.case for a in attempts if a.episode.split == "val"}
     in_given = {row.example.case for row in kept} & given
     split_rows(kept, val_cases(Counter(row.example.case for row in kept), in_given, config.val_share, config.seed))
+    if config.weight_by is not None:
+        weigh(attempts, kept, Expression(config.weight_by, "weight_by"))
     ledger = _ledger(attempts, rows)
     if not kept:
         raise _nothing_kept(config.keep, len(good), len(attempts), ledger)
