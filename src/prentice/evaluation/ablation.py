@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Literal
 
 from pydantic import Field
 
 from prentice.records import Interval, Record
 from prentice.statistics import crossed_difference, crossed_mean
-
-CURATED = "curated"
 
 
 class Trained(Record):
@@ -26,6 +25,8 @@ class Trained(Record):
     """Supervised tokens seen."""
     seconds: float
     """Of training."""
+    play_seconds: float
+    """Of export and play."""
     figures: dict[str, float] = Field(default_factory=dict)
     """Of training: losses, rates."""
     successes: tuple[float, ...]
@@ -33,12 +34,9 @@ class Trained(Record):
 
 
 class ArmResult(Record):
-    """One arm under one budget: its students by seed."""
+    """One arm under one budget, or one number of rows: its students by seed."""
 
     name: str
-    meaning: str
-    cost: str
-    """What the teacher's attempts took, in words."""
     left_out: str = ""
     """Why there are no students."""
     students: dict[int, Trained] = Field(default_factory=dict)
@@ -55,18 +53,20 @@ class ArmResult(Record):
 
 
 class Table(Record):
-    """Arms that may be compared: something is equal between them."""
+    """Arms that may be compared."""
 
     title: str
+    """What is equal between them."""
+    reference: str
+    """The arm that the others are compared with."""
     arms: tuple[ArmResult, ...]
 
 
 class Ablation(Record):
     """What was compared and what came of it."""
 
-    version: int = 1
-    kind: str
-    """curation, sizes"""
+    version: Literal[1] = 1
+    kind: Literal["curation", "sizes"]
     task: str
     cases: int
     split: str
@@ -82,6 +82,30 @@ def summarised(arms: Sequence[ArmResult], reference: str) -> tuple[ArmResult, ..
     """The arms with their intervals, each beside the arm named `reference` on the seeds that both have."""
     by_name = {arm.name: arm for arm in arms}
     return tuple(_summary(arm, by_name[reference]) for arm in arms)
+
+
+def enough(table: Table, margin: float) -> str:
+    """From how many rows on more of them are shown to add less than `margin`, in words that claim no more than that.
+
+    Args:
+        table: its arms are named by their rows, ascending; the reference has the most.
+        margin: a share, as of [evaluate].
+    """
+    most, points = int(table.reference), f"{100 * margin:g} points"
+    for arm in table.arms:
+        difference = arm.difference
+        if difference is not None and difference.low >= -margin:
+            more, atmost = -100 * difference.value, max(0.0, -100 * difference.low)
+            return (
+                f"{int(arm.name):,} rows are enough here: {most:,} rows add at most {atmost:.1f} points "
+                f"(end of the 95 % interval; measured: {more:+.1f}), which is within the margin of {points}."
+            )
+    if not any(arm.difference for arm in table.arms):
+        return "Not enough was played yet to say how many rows are enough."
+    return (
+        f"Of no smaller number of rows is it shown that it lies within {points} of {most:,} rows: "
+        "more rows still help, or more cases and seeds are needed to tell."
+    )
 
 
 def _summary(arm: ArmResult, other: ArmResult) -> ArmResult:

@@ -1,6 +1,9 @@
-"""An ablation for people: a table in the terminal, the same as Markdown for a page."""
+"""An ablation for people: a table in the terminal that fits 100 columns, the same as Markdown for a page."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
 
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
@@ -9,68 +12,92 @@ from rich.text import Text
 from prentice.evaluation.ablation import Ablation, ArmResult, Table
 from prentice.records import Interval
 
-COLUMNS = ("trained on", "rows", "rows seen", "tokens learnt", "success", "by seed", "points to curated", "teacher")
+HEADS = {"curation": "trained on", "sizes": "rows asked"}
+NUMBERS = slice(1, 4)
+"""The columns that are numbers alone."""
+
+
+def columns(ablation: Ablation, table: Table) -> tuple[str, ...]:
+    """What stands above the cells."""
+    return (HEADS[ablation.kind], "rows", "seen", "tokens", "success", "by seed", f"points to {table.reference}")
 
 
 def cells(arm: ArmResult) -> tuple[str, ...]:
     """One row of the table, as text."""
-    if arm.left_out or not arm.students:
-        return (arm.name, *("–",) * 3, f"left out: {arm.left_out}" if arm.left_out else "not yet", "", "", arm.cost)
+    if not arm.students:
+        return (arm.name, "–", "–", "–", "left out" if arm.left_out else "not yet", "", "")
     students = list(arm.students.values())
     return (
         arm.name,
         _mean([s.rows for s in students]),
         _mean([s.visits for s in students]),
         _mean([s.tokens for s in students]),
-        _percent(arm.success),
+        percent(arm.success),
         " ".join(f"{100 * value:.1f}" for value in arm.seeds),
         _points(arm.difference),
-        arm.cost,
     )
 
 
+def heading(ablation: Ablation, table: Table) -> str:
+    """What a table shows."""
+    return f"{ablation.task}, {table.title}: {ablation.metric} on {ablation.cases:,} held-out cases"
+
+
+def notes(ablation: Ablation) -> list[str]:
+    """What to know beside the tables."""
+    reasons = {arm.name: arm.left_out for table in ablation.tables for arm in table.arms if arm.left_out}
+    others = ", ".join(f"{name} {100 * value:.1f} %" for name, value in ablation.references.items())
+    return [
+        *ablation.notes,
+        *(f"left out: {name}: {reason}" for name, reason in reasons.items()),
+        *([f"on the same cases: {others}"] if others else []),
+        "rows: to train on; seen: rows over all epochs; tokens: supervised, over all epochs; 95 % intervals over seeds "
+        "and cases",
+    ]
+
+
 def terminal_view(ablation: Ablation) -> RenderableType:
-    """Both tables and the notes, as something rich can print."""
+    """Tables and notes, as something rich can print."""
     parts: list[RenderableType] = []
     for table in ablation.tables:
-        parts += [_rich(table, heading(ablation, table)), Text()]
-    notes = [Text(note, style="dim", overflow="fold") for note in ablation.notes]
-    return Group(*parts, *notes)
+        parts += [_rich(ablation, table), Text()]
+    return Group(*parts, *(Text(note, style="dim", overflow="fold") for note in notes(ablation)))
 
 
 def markdown(ablation: Ablation) -> str:
     """The same as Markdown."""
     lines: list[str] = []
     for table in ablation.tables:
-        lines += [f"### {heading(ablation, table)}", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-        lines += [f"| {' | '.join(cells(arm))} |" for arm in table.arms]
-        lines.append("")
-    return "\n".join([*lines, *(f"- {note}" for note in ablation.notes)]).rstrip() + "\n"
+        heads = columns(ablation, table)
+        lines += [f"### {heading(ablation, table)}", "", _line(heads), "|---" * len(heads) + "|"]
+        lines += [*(_line(cells(arm)) for arm in table.arms), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in notes(ablation))]) + "\n"
 
 
-def heading(ablation: Ablation, table: Table) -> str:
-    """What a table shows."""
-    held_out = f"{ablation.metric} on {ablation.cases:,} held-out cases"
-    return f"{ablation.task}, {table.title}: {held_out}, 95 % intervals over seeds and cases"
-
-
-def _rich(table: Table, title: str) -> RichTable:
-    shown = RichTable(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for name in COLUMNS:
-        shown.add_column(name, justify="right" if name in COLUMNS[1:4] else "left", overflow="fold")
-    for arm in table.arms:
-        shown.add_row(*(Text(text) for text in cells(arm)))
-    return shown
-
-
-def _mean(values: list[float] | list[int]) -> str:
-    return f"{sum(values) / len(values):,.0f}"
-
-
-def _percent(interval: Interval | None) -> str:
+def percent(interval: Interval | None) -> str:
+    """A share with its interval, in percent."""
     if interval is None:
         return ""
     return f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def _rich(ablation: Ablation, table: Table) -> RichTable:
+    title = Text(heading(ablation, table), style="bold")
+    shown = RichTable(title=title, title_justify="left", title_style="", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    heads = columns(ablation, table)
+    for name in heads:
+        shown.add_column(name, justify="right" if name in heads[NUMBERS] else "left", no_wrap=name != "by seed")
+    for arm in table.arms:
+        shown.add_row(*map(Text, cells(arm)), style="bold" if arm.name == table.reference else "")
+    return shown
+
+
+def _line(texts: Sequence[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{fmean(values):,.0f}"
 
 
 def _points(interval: Interval | None) -> str:

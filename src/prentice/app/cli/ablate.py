@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from prentice.app.cli.options import Folder, Overrides, user_errors
+from prentice.app.cli.options import DryRun, Folder, Overrides, user_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from prentice.evaluation.ablation import Ablation
 
-app = typer.Typer(help="Train the same student on other rows, and on fewer, and compare.", no_args_is_help=True)
+app = typer.Typer(help="Train the same student on other rows, or on fewer, and compare.", no_args_is_help=True)
 
 
 @app.command()
-def curation(project: Folder, set_: Overrides = None) -> None:
+def curation(project: Folder, set_: Overrides = None, dry_run: DryRun = False) -> None:
     """The same student on curated rows, all rows, random rows, best tries, agreed ones, human labels; over seeds.
 
     What is done is not done again: the same command goes on from where it was stopped. Settings: `ablate` in
@@ -25,10 +25,40 @@ def curation(project: Folder, set_: Overrides = None) -> None:
     """
     from prentice.app.cli.terminal import terminal_progress
     from prentice.pipeline import Project
-    from prentice.pipeline.ablation.ablate import ablate_curation
+    from prentice.pipeline.ablation.curation import ablate_curation
+    from prentice.pipeline.ablation.forecast import forecast_curation
 
     with user_errors():
-        _show(*ablate_curation(Project(project, set_ or ()), terminal_progress()))
+        opened = Project(project, set_ or ())
+        if dry_run:
+            _say(forecast_curation(opened))
+            return
+        _show(*ablate_curation(opened, terminal_progress()))
+
+
+@app.command()
+def sizes(project: Folder, set_: Overrides = None, dry_run: DryRun = False) -> None:
+    """How many examples the task needs: students on 10, 30, 100, … curated rows, over seeds.
+
+    What is done is not done again: the same command goes on from where it was stopped. Settings: `ablate` in
+    prentice.toml. Exit code: 0 done, 2 something to fix.
+    """
+    from prentice.app.cli.terminal import terminal_progress
+    from prentice.pipeline import Project
+    from prentice.pipeline.ablation.forecast import forecast_sizes
+    from prentice.pipeline.ablation.sizes import ablate_sizes
+
+    with user_errors():
+        opened = Project(project, set_ or ())
+        if dry_run:
+            _say(forecast_sizes(opened))
+            return
+        _show(*ablate_sizes(opened, terminal_progress()))
+
+
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        typer.echo(line)
 
 
 def _show(made: Ablation, folder: Path) -> None:
@@ -38,4 +68,4 @@ def _show(made: Ablation, folder: Path) -> None:
 
     console = Console()
     console.print(terminal_view(made))
-    console.print(f"\n{folder}", highlight=False, soft_wrap=True)
+    console.print(f"\nTable, figures and plot: {folder}", highlight=False, markup=False, soft_wrap=True)

@@ -69,11 +69,9 @@ def arms(tries: int, metric: str) -> Mapping[ArmName, Arm]:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows an arm may train on."""
+    """The rows that an arm may train on."""
 
     examples: tuple[Example, ...]
-    where: Path
-    """Of the dataset, for errors."""
 
     def split(self, name: str) -> list[Example]:
         """The rows of one split."""
@@ -84,13 +82,13 @@ class Rows:
         drawn = sorted(self.examples, key=lambda e: draw(seed, "ablate", e.id))
         chosen = [[e for e in drawn if e.split == name][:most] for name, most in (("train", train), ("val", val))]
         taken = {e.id for part in chosen for e in part}
-        return Rows(tuple(e for e in self.examples if e.id in taken), self.where)
+        return Rows(tuple(e for e in self.examples if e.id in taken))
 
 
 def rows_of(
     arm: Arm, config: CurateConfig, episodes: Sequence[Episode], task: Task, out: Path, progress: Progress
 ) -> Rows:
-    """Curate the rows of an arm and write them to the folder `out`.
+    """Curate the rows of an arm and write them, with their ledger, to the folder `out`.
 
     Raises: PrenticeError if its episodes give it none.
     """
@@ -101,7 +99,7 @@ def rows_of(
         out=out,
         progress=progress,
     )
-    return Rows(tuple(read_dataset(out)[1]), out)
+    return Rows(tuple(read_dataset(out)[1]))
 
 
 def _demonstrated(episodes: Sequence[Episode], task: Task) -> list[Episode]:

@@ -1,4 +1,4 @@
-"""Which students are trained: arms × seeds × two budgets, each a run with a key of its own.
+"""Which students are trained: arms × seeds × two budgets, or sizes × seeds; each is a run with a key of its own.
 
 Equal tokens: every arm sees as many supervised tokens as the curated arm does in the epochs of [train.sft]. Equal cost:
 the teacher cost the same, and every arm trains its own rows for those epochs. Where both come to the same, the run is
@@ -16,8 +16,8 @@ from prentice.pipeline.ablation.student import Student
 from prentice.records.parquet import rows_hash
 from prentice.training.config import SFTConfig
 
-Budget = Literal["tokens", "cost", "rows"]
-"""What is equal between the arms; `rows` in an ablation of sizes, where that is what differs."""
+Budget = Literal["tokens", "cost", "sizes"]
+"""What is equal between the arms; for sizes nothing is."""
 CLOSE = 0.02
 """Budgets that differ by no more than this share are the same: random rows rarely come to the very same tokens."""
 
@@ -52,30 +52,45 @@ class Planner:
     student: Student
     cases: Sequence[str]
 
-    @property
-    def sft(self) -> SFTConfig:
-        """The project's own training."""
-        return self.student.project.config.train.sft
-
-    def run(self, arm: str, budget: Budget, seed: int, rows: Rows, sft: SFTConfig) -> Run:
-        """One run; `seed` goes over the one of [train.sft]."""
-        sft = sft.model_copy(update={"seed": self.sft.seed + seed})
-        tokens = sft.epochs * self.student.tokens(rows.split("train"))
-        key = self.student.key(rows_hash(rows.examples), sft, self.cases)
-        return Run(arm, budget, seed, rows, sft, tokens, key)
-
     def curation(self, arms: Sequence[Arm], rows: Mapping[str, Rows], seeds: int) -> list[Run]:
-        """The runs of every arm that has rows, one seed after the other, so that what is known early is comparable."""
-        curated = rows["curated"]
-        size = {name: len(curated.split(name)) for name in ("train", "val")}
-        budget = self.sft.epochs * self.student.tokens(curated.split("train"))
+        """Two runs for every arm that has rows, one seed after the other: what is known early can be compared."""
+        size = {name: len(rows["curated"].split(name)) for name in ("train", "val")}
+        budget = self._sft.epochs * self._tokens(rows["curated"])
         runs: list[Run] = []
         for seed in range(seeds):
             for arm in arms:
                 mine = rows[arm.name].sample(seed, **size) if arm.drawn else rows[arm.name]
-                sft = self.sft.model_copy(update={"weights": arm.weights or self.sft.weights})
-                own = sft.epochs * self.student.tokens(mine.split("train"))
-                same = abs(budget / own - 1) <= CLOSE
-                equal = sft if same else sft.model_copy(update={"epochs": round(sft.epochs * budget / own, 4)})
-                runs += [self.run(arm.name, "tokens", seed, mine, equal), self.run(arm.name, "cost", seed, mine, sft)]
+                own = self._sft.model_copy(update={"weights": arm.weights or self._sft.weights})
+                equal = self._within(budget, mine, own)
+                runs += [self._run(arm.name, "tokens", seed, mine, equal), self._run(arm.name, "cost", seed, mine, own)]
         return runs
+
+    def sizes(self, rows: Rows, sizes: Sequence[int], seeds: int, least_visits: int) -> list[Run]:
+        """Runs on so many rows, drawn by the seed; validation rows in the same proportion, but one at least."""
+        train, val = (len(rows.split(name)) for name in ("train", "val"))
+        runs: list[Run] = []
+        for seed in range(seeds):
+            for size in sizes:
+                mine = rows.sample(seed, size, max(1, round(val * size / train)))
+                sft = self._sft.model_copy(update={"epochs": max(self._sft.epochs, least_visits / size)})
+                runs.append(self._run(str(size), "sizes", seed, mine, sft))
+        return runs
+
+    @property
+    def _sft(self) -> SFTConfig:
+        return self.student.project.config.train.sft
+
+    def _within(self, budget: float, rows: Rows, sft: SFTConfig) -> SFTConfig:
+        """So many epochs that `budget` supervised tokens are seen; as they are if that is about the same."""
+        own = sft.epochs * self._tokens(rows)
+        same = abs(budget / own - 1) <= CLOSE
+        return sft if same else sft.model_copy(update={"epochs": round(sft.epochs * budget / own, 4)})
+
+    def _tokens(self, rows: Rows) -> int:
+        return self.student.tokens(rows.split("train"))
+
+    def _run(self, arm: str, budget: Budget, seed: int, rows: Rows, sft: SFTConfig) -> Run:
+        """One run; `seed` is counted from the one of [train.sft]."""
+        sft = sft.model_copy(update={"seed": self._sft.seed + seed})
+        key = self.student.key(rows_hash(rows.examples), sft, self.cases)
+        return Run(arm, budget, seed, rows, sft, sft.epochs * self._tokens(rows), key)

@@ -5,8 +5,8 @@ A run that was killed goes on where it stood: training from its saved state, pla
 
 from __future__ import annotations
 
-import asyncio
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +15,11 @@ from prentice.errors import DataError
 from prentice.evaluation.ablation import Trained
 from prentice.pipeline.ablation.plan import Run
 from prentice.pipeline.ablation.student import Student
+from prentice.pipeline.learning import learn
+from prentice.pipeline.project import Project
 from prentice.progress import Bar, Progress, Silent
-from prentice.records import Checkpoint, Episode, digest
-from prentice.records.parquet import ROWS
+from prentice.records import Checkpoint, Episode, Ledger, Manifest, digest
+from prentice.records.parquet import KEPT, LedgerRow, rows_hash, write_dataset
 from prentice.records.store import Store
 from prentice.rollouts import play_all
 from prentice.runs import read_record, write_atomic
@@ -29,7 +31,10 @@ RESULT = "result.json"
 def finished(home: Path, run: Run) -> Trained | None:
     """What is known of a run that was done before, or None."""
     file = home / run.key / RESULT
-    return read_record(Trained, file) if file.exists() else None
+    if not file.exists():
+        return None
+    _tidy(file.parent)  # it may have been killed just before
+    return read_record(Trained, file)
 
 
 def carry_out(run: Run, student: Student, cases: Sequence[Case], home: Path, bar: Bar) -> Trained:
@@ -40,7 +45,8 @@ def carry_out(run: Run, student: Student, cases: Sequence[Case], home: Path, bar
         bar: advanced by the rows visited and the cases played.
     """
     folder = home / run.key
-    checkpoint = _train(run, student, folder / "train", _Within(bar, run.visits))
+    checkpoint = _train(run, student, folder, _Within(bar, run.visits))
+    begun = time.perf_counter()
     episodes = _play(run, student, cases, folder, _Within(bar, len(cases)))
     metric = student.project.config.evaluate.metric
     result = Trained(
@@ -50,15 +56,16 @@ def carry_out(run: Run, student: Student, cases: Sequence[Case], home: Path, bar
         visits=checkpoint.figures["visits"],
         tokens=run.tokens,
         seconds=checkpoint.seconds,
+        play_seconds=round(time.perf_counter() - begun, 3),
         figures=dict(checkpoint.figures),
-        successes=tuple(_success(episodes[case.id], metric) for case in cases),
+        successes=tuple(success(episodes[case.id], metric) for case in cases),
     )
     write_atomic(folder / RESULT, result.model_dump_json(indent=1) + "\n")
-    tidy(folder)
+    _tidy(folder)
     return result
 
 
-def tidy(folder: Path) -> None:
+def _tidy(folder: Path) -> None:
     """Remove what a finished run no longer needs; 145 MB a student would fill a disk."""
     for path in folder.iterdir():
         if path.is_dir():
@@ -67,32 +74,25 @@ def tidy(folder: Path) -> None:
             path.unlink()
 
 
-def _train(run: Run, student: Student, out: Path, progress: Progress) -> Checkpoint:
-    from prentice.models.local import LocalModel
-    from prentice.training.sft import Links, train_examples
-
-    server = LocalModel(base_gguf(student), threads=1, context=512)
-    try:
-        return train_examples(
-            run.sft,
-            run.rows.examples,
-            run.rows.where / ROWS,
-            base=student.base,
-            out=out,
-            source=student.source,
-            links=Links(serving_tokens=server.tokens),
-            progress=progress,
-        )
-    finally:
-        asyncio.run(server.close())
+def _train(run: Run, student: Student, folder: Path, progress: Progress) -> Checkpoint:
+    project, examples = student.project, run.rows.examples
+    ledger = [LedgerRow(episode=e.episode, turn=e.turn, case=e.case, fate=KEPT) for e in examples]
+    splits = {name: len(run.rows.split(name)) for name in ("train", "val")}
+    counted = Ledger(rows_in=len(ledger), kept=len(ledger))
+    manifest = Manifest(hash=rows_hash(examples), ledger=counted, splits=splits, config={})
+    write_dataset(folder / "rows", examples, ledger, manifest)
+    train = project.config.train.model_copy(update={"sft": run.sft})
+    own = Project(project.file, home=project.home, config=project.config.model_copy(update={"train": train}))
+    gguf = base_gguf(student)
+    return learn(own, base=student.model, gguf=gguf, dataset=folder / "rows", out=folder / "train", progress=progress)
 
 
 def base_gguf(student: Student) -> Path:
     """The untrained base as it would be served; the one that `prentice run` makes and uses."""
     from prentice.training.export import export
 
-    config = student.project.config.export
-    name = f"{student.source.name}-{config.quantization}-{digest(student.source)[:12]}"
+    config, source = student.project.config.export, student.model.source
+    name = f"{student.model.name}-{config.quantization}-{digest(source)[:12]}"
     out = student.project.home / "bases" / name
     if not (out / "export.json").exists():
         export(config, checkpoint=None, base=student.base, out=out, rows=(), progress=Silent())
@@ -111,13 +111,17 @@ def _play(run: Run, student: Student, cases: Sequence[Case], folder: Path, progr
     # a store of its own, which goes with the student: its episodes are nobody's to learn from
     with Store.open(folder / "plays.db", project.guard) as store:
         policy = LocalModel(next(out.glob("*.gguf")), name=f"student:{run.key}", threads=project.config.threads)
-        played = play_all(
+        run_id = play_all(
             project.task, policy, cases, store, student.rules, audience="student", identity=run.key, progress=progress
         )
-        return {e.case: e for e in store.episodes(run=played)}
+        return {e.case: e for e in store.episodes(run=run_id)}
 
 
-def _success(episode: Episode, metric: str) -> float:
+def success(episode: Episode, metric: str) -> float:
+    """What the environment said of an episode; one that failed is none.
+
+    Raises: DataError if it said nothing that can be counted.
+    """
     if episode.failure is not None:
         return 0.0
     value = episode.metric(metric)

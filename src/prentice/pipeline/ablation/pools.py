@@ -16,8 +16,7 @@ from prentice.pipeline.project import Project
 from prentice.progress import Progress
 from prentice.records import Episode, digest
 from prentice.records.store import Store
-from prentice.rollouts import play_all
-from prentice.rollouts.plan import plan
+from prentice.rollouts import RolloutConfig, play_all, run_id
 from prentice.tasks import Case
 
 
@@ -51,7 +50,7 @@ def pools(project: Project, config: AblateConfig) -> Pools:
     wide, deep = len(cases), len(cases)
     without = "one try of a case shows no other to choose from: tries = 1" if config.tries == 1 else ""
     if project.config.teacher.model.startswith(RECORDED):
-        wide, deep = (_recorded(project, cases, tries) for tries in (1, config.tries))
+        wide, deep = (recorded(project, cases, tries) for tries in (1, config.tries))
         if not deep and not without:
             without = f"the recording holds no case with {config.tries} tries"
     most = wide if without else min(wide, deep * config.tries)
@@ -67,8 +66,8 @@ def pools(project: Project, config: AblateConfig) -> Pools:
     return Pools(tuple(cases[:attempts]), config.tries, without)
 
 
-def _recorded(project: Project, cases: Sequence[Case], tries: int) -> int:
-    """How many cases, from the first on, were recorded with so many tries."""
+def recorded(project: Project, cases: Sequence[Case], tries: int) -> int:
+    """How many cases, from the first on, the teacher's recording holds so many tries of."""
     recording = read_recording(project.config.teacher.model, project.folder)
     known = {(digest(e.turns[0].request), e.attempt) for e in recording.replies if e.turns}
     environment = project.task.environment("teacher")
@@ -79,28 +78,26 @@ def _recorded(project: Project, cases: Sequence[Case], tries: int) -> int:
     return len(cases)
 
 
-def missing(project: Project, cases: Sequence[Case], tries: int, store: Store) -> int:
-    """How many attempts of the teacher are not stored yet."""
-    if not cases:
-        return 0
-    config = project.config.rollout.model_copy(update={"tries": tries})
-    identity = project.identity(project.config.teacher.model)
-    return len(plan(project.task, identity, cases, store, config).todo)
-
-
-def attempts_at(project: Project, cases: Sequence[Case], tries: int, store: Store, progress: Progress) -> list[Episode]:
-    """The teacher's first `tries` attempts at each case; what is not stored is played as the rollout stage plays it."""
+def stored(project: Project, cases: Sequence[Case], tries: int, store: Store) -> list[Episode]:
+    """The teacher's first `tries` attempts at each case, as far as they are stored."""
     if not cases:
         return []
-    config, spec = project.config.rollout.model_copy(update={"tries": tries}), project.config.teacher.model
-    run = play_all(
-        project.task,
-        project.open_policy(spec, slots=config.concurrency or 1, threads=project.config.threads, progress=progress),
-        cases,
-        store,
-        config,
-        identity=project.identity(spec),
-        progress=progress,
-    )
+    identity = project.identity(project.config.teacher.model)
+    run = run_id(project.task, identity, "teacher", cases[0].split, _rules(project, tries))
     wanted = {case.id for case in cases}
     return [e for e in store.episodes(run=run) if e.case in wanted and e.attempt < tries]
+
+
+def played(project: Project, cases: Sequence[Case], tries: int, store: Store, progress: Progress) -> list[Episode]:
+    """As `stored`; what is missing is played before, as the rollout stage plays it."""
+    if not cases:
+        return []
+    rules, spec = _rules(project, tries), project.config.teacher.model
+    slots = rules.concurrency or 1
+    policy = project.open_policy(spec, slots=slots, threads=project.config.threads, progress=progress)
+    play_all(project.task, policy, cases, store, rules, identity=project.identity(spec), progress=progress)
+    return stored(project, cases, tries, store)
+
+
+def _rules(project: Project, tries: int) -> RolloutConfig:
+    return project.config.rollout.model_copy(update={"tries": tries})

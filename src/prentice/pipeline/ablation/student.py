@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from prentice.models import catalogue
 from prentice.models.chat import ChatFormat
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
-from prentice.records import Example, ModelSource, digest
+from prentice.records import Example, Message, digest
 from prentice.rollouts import SHAPE_REPLIES, RolloutConfig
 from prentice.training.config import SFTConfig
 
@@ -27,13 +27,12 @@ class Student:
     """What all students of an ablation share.
 
     Args:
-        base: the transformers folder that they start from.
-        source: where that came from.
+        model: the base that they start from, with float weights.
     """
 
     project: Project
-    base: Path
-    source: ModelSource
+    model: catalogue.Model
+    _lengths: dict[tuple[str, Message], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, project: Project, progress: Progress) -> Student:
@@ -41,12 +40,18 @@ class Student:
 
         Raises: PrenticeError if its base cannot be trained.
         """
-        base = catalogue.get(project.base, offline=project.config.offline, progress=progress)
-        if base.safetensors is None:
+        model = catalogue.get(project.base, offline=project.config.offline, progress=progress)
+        if model.safetensors is None:
             raise PrenticeError(
-                f"student {base.name!r} cannot be trained: it comes as GGUF only", "choose another base"
+                f"student {model.name!r} cannot be trained: it comes as GGUF only", "choose another base"
             )
-        return cls(project, base.safetensors, base.source)
+        return cls(project, model)
+
+    @property
+    def base(self) -> Path:
+        """The transformers folder that they start from."""
+        assert self.model.safetensors is not None
+        return self.model.safetensors
 
     @property
     def rules(self) -> RolloutConfig:
@@ -68,15 +73,20 @@ class Student:
             cases: ids of the held-out cases.
         """
         config = self.project.config
-        recipe = sft.model_dump(mode="json", exclude={"save_seconds"})
+        # how often the state is saved, and what is computed at once, change nothing that is learnt
+        recipe = sft.model_dump(mode="json", exclude={"save_seconds", "micro_tokens"})
         played = self.rules.model_dump(mode="json", include={*SHAPE_REPLIES, "max_turns"})
         held_out = [config.evaluate.split, list(cases), config.evaluate.metric, played]
-        made = [self.source.sha256, config.export.quantization, __version__]
+        made = [self.model.source.sha256, config.export.quantization, __version__]
         return digest([data, recipe, made, self.project.task.fingerprint(), held_out])[:16]
 
     def _length(self, row: Example) -> int:
-        text = self._chat.reply(row.messages, row.reply, row.tools)
-        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        known = self._lengths.get((row.id, row.reply))
+        if known is None:
+            text = self._chat.reply(row.messages, row.reply, row.tools)
+            known = len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+            self._lengths[row.id, row.reply] = known
+        return known
 
     @cached_property
     def _chat(self) -> ChatFormat:
