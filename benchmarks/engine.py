@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from engine_gradient import gradient_rows
+from engine_peaks import peak_rows
+from engine_profile import profile_rows
 from engine_race import babyai_rows, history_rows, ner_rows, unshared_rows
+from engine_scaling import scaling_rows
 from parts import measure
 
 Row = dict[str, Any]
@@ -18,6 +22,10 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "babyai": babyai_rows,
     "history": history_rows,
     "unshared": unshared_rows,
+    "memory": peak_rows,
+    "gradient": gradient_rows,
+    "scaling": scaling_rows,
+    "profile": profile_rows,
 }
 
 if __name__ == "__main__":

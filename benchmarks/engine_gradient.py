@@ -1,4 +1,4 @@
-"""How far the gradient over forests is from that of the plain padded batch: small models of each family, and SmolLM2."""
+"""How far the gradient over forests is from the plain padded batch's: small models of each family, and SmolLM2."""
 
 from __future__ import annotations
 

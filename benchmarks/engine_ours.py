@@ -55,10 +55,10 @@ class Clock:
         self.marks.append((time.perf_counter(), time.process_time()))
 
 
-def run(job: Job) -> Job:
+def run(job: Job, clock: Clock | None = None) -> Job:
     """Train on the job's rows and say what it took; the first `skip` steps are warm-up."""
     examples = [Example.model_validate(row) for row in job["examples"]]
-    clock, skip = Clock(), job.get("skip", 0)
+    clock, skip = clock or Clock(), job.get("skip", 0)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         checkpoint = train_examples(
@@ -72,13 +72,14 @@ def run(job: Job) -> Job:
         )
         curve = [json.loads(line) for line in (out / "curve.jsonl").read_text(encoding="utf-8").splitlines()][skip:]
     (begin, busy), (end, busy_end) = clock.marks[skip], clock.marks[-1]
+    visits = int(sum(line["rows"] for line in curve))
     return {
         "seconds": end - begin,
         "cpu_seconds": busy_end - busy,
         "steps": len(curve),
-        "rows": int(sum(line["rows"] for line in curve)),
+        "rows": visits,
         "positions": int(sum(line["tokens"] for line in curve)),
-        "supervised": int(checkpoint.figures["supervised_tokens"]),
+        "supervised": round(checkpoint.figures["supervised_tokens"] * visits / len(examples)),
         "first_loss": curve[0]["loss"],
         "before_bytes": clock.before_bytes,
         "loaded_bytes": clock.loaded_bytes,

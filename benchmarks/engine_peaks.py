@@ -69,7 +69,7 @@ def _fastest(name: str) -> Way:
 
 
 def _peak(answer: Answer) -> int:
-    return max(answer["peak_bytes"], answer["before_bytes"])
+    return max(int(answer["peak_bytes"]), int(answer["before_bytes"]))
 
 
 def _words(name: str, ours: Answer, theirs: Answer, frugal: Answer) -> str:

@@ -135,20 +135,22 @@ def unshared(count: int, folder: Path) -> Workload:
     return Workload("unshared", _bare(folder), tuple(examples), "encyclopedia passages, nothing before them")
 
 
-def of_length(count: int, tokens: int, base: Path) -> Workload:
-    """Passages cut to about one length, the last 16 tokens supervised; the instruction is a sixth of each row."""
+def of_length(count: int, tokens: int, folder: Path, batch: int = BATCH) -> Workload:
+    """Pieces of official texts of about one length, the last 8 tokens supervised; nothing is shared.
+
+    Args:
+        folder: gets the base with a template that has no head.
+    """
+    base = _bare(folder)
     tokenizer = AutoTokenizer.from_pretrained(base)
     with (_data() / "gov_corpus.jsonl").open(encoding="utf-8") as file:
         texts = [json.loads(line)["text"] for line in file]
     stream = tokenizer("\n".join(texts), add_special_tokens=False).input_ids
-    shared, own = tokens // 6, tokens - tokens // 6 - 16
-    pieces = [stream[i : i + own + 16] for i in range(shared, len(stream) - own - 16, own + 16)]
-    if len(pieces) < count:
-        sys.exit(f"gov_corpus.jsonl holds {len(pieces)} pieces of {own + 16} tokens, {count} are needed")
-    head = tokenizer.decode(stream[:shared])
-    rows = ((tokenizer.decode(piece[:own]), tokenizer.decode(piece[own:])) for piece in _drawn(pieces, count))
-    examples = (_example(i, [("user", head + text)], reply.strip() or ".") for i, (text, reply) in enumerate(rows))
-    return Workload(f"{tokens} tokens", base, tuple(examples), "pieces of official texts")
+    own = tokens - 10 - tokens // 64  # the text's end becomes a few tokens more when it is read again
+    pieces = [stream[i : i + own + 8] for i in range(0, len(stream) - own - 8, own + 8)]
+    chosen = ((tokenizer.decode(piece[:own]), tokenizer.decode(piece[own:])) for piece in _drawn(pieces, count))
+    examples = (_example(i, [("user", text)], f"{reply.strip()} .") for i, (text, reply) in enumerate(chosen))
+    return Workload(f"{tokens} tokens", base, tuple(examples), "pieces of official texts", batch)
 
 
 def _data() -> Path:
