@@ -79,7 +79,7 @@ def test_what_prentice_takes_is_valid(data: dict[str, Any]) -> None:
         ("task.kind", "txt"),
         ("train.sft.epoch", 1),
         ("train.sft.epochs", 0),
-        ("train.sft.method", "qlora"),
+        ("train.sft.method", "galore"),
         ("rollout.tries", "many"),
         ("providers", {"openai": {"price": {"input_usd": 1}}}),
     ],
