@@ -19,7 +19,8 @@ from prentice.records import Example, Message
 from prentice.training import attention, engine, estimate, hardware, sft
 from prentice.training.advice import ROOM, advice, faster, fits
 from prentice.training.config import LaunchConfig, SFTConfig
-from prentice.training.estimate import Part, Setup, assumed_work, disk, hours, moments, operations, run_operations
+from prentice.training.estimate import Setup, assumed_work, disk, hours, moments, operations, run_operations
+from prentice.training.forest import Forest
 from prentice.training.hardware import GB, Machine, accelerators, launched, this_machine
 from prentice.training.shapes import SHAPES, shape_of
 from prentice.training.start import open_checker, open_model
@@ -36,10 +37,10 @@ def setup(base: str, machine: Machine = CPU, rows: int = 1000, tokens: int = 500
     return Setup(shape_of(base), chosen, assumed_work(chosen, rows, tokens, machine.processes), machine)
 
 
-def piece(of: Setup, words: str, moment: int = 0) -> float:
-    """Bytes of the one part whose name holds `words`, at one of the moments."""
-    (found,) = [p.size for p in moments(of)[moment].pieces if words in p.name]
-    return found
+def pieces(of: Setup, moment: str = "a step") -> dict[str, float]:
+    """Bytes of each part at a moment."""
+    (found,) = [m for m in moments(of) if m.name == moment]
+    return {piece.name: piece.size for piece in found.pieces}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def piece(of: Setup, words: str, moment: int = 0) -> float:
     ],
 )
 def test_a_known_base_has_the_weights_that_its_model_card_counts(base: str, millions: float) -> None:
-    assert SHAPES[base].weights == pytest.approx(millions * 1e6, rel=1e-4)
+    assert SHAPES[base].weights == pytest.approx(millions * 1e6, rel=2e-4)
 
 
 @pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"mixtral"}))
@@ -111,6 +112,7 @@ def test_operations_are_those_that_torch_counts(method: Any, precision: Any, tmp
     rows = [row.row for row in open_checker(512, WHERE, base).check(examples(16))]
     model = open_model(config, base)
     batch = model.batch(rows)
+    assert isinstance(batch, Forest)
     # torch's own table lacks the product that is added in place
     table = {torch.ops.aten.addmm_: product}
     with FlopCounterMode(display=False, custom_mapping=table) as learning:
@@ -161,26 +163,24 @@ def test_assumed_rows_are_counted_by_hand() -> None:
 
 def test_eight_billion_weights_with_lora_on_one_gpu_by_hand() -> None:
     run = setup("llama-3.1-8b", accelerators("h100"), precision="bfloat16", tokens=512)
-    assert piece(run, "frozen weights, bfloat16") == pytest.approx(16.06e9, rel=1e-3)
-    # rank 16 on seven layers: 32 x 16 x (4 x 4096 + 2 x (4096 + 1024) + 2 x 4096 + 3 x (4096 + 14336)) = 41.9 million
+    held = pieces(run)
+    assert held["frozen weights, bfloat16"] == pytest.approx(16.06e9, rel=1e-3)
+    # rank 16 on seven layers: 32 x 16 x (4 x 4096 + 2 x (4096 + 1024) + 3 x (4096 + 14336)) = 41.9 million
     trained = 4 * 41_943_040
-    assert piece(run, "trained weights") == trained
-    assert piece(run, "optimizer") == 2 * trained
+    assert held["trained weights (LoRA of rank 16), float32"] == trained
+    assert held["optimizer: two moments, float32"] == 2 * trained
     # of a token a layer keeps 2 x 4096 floats, and in bfloat16 2 x 4096 inputs, 4 x 14336 of the gate, 4096 before
     # the last product, 7 x 16 of the adapters, 2 x (4096 + 1024) in attention; with 32 floats, one a head
     token = 4 * 2 * 4096 + 2 * (2 * 4096 + 4 * 14_336 + 4096 + 7 * 16 + 2 * 5120) + 4 * 32
     back = 2 * (3 * 14_336 + 2 * 4096)
     nodes = 16 * 511
-    assert piece(run, f"activations of {nodes:,} tokens") == nodes * (32 * token + back)
+    assert held[f"activations of {nodes:,} tokens"] == nodes * (32 * token + back)
 
 
 def test_fsdp_shares_weights_out_and_activations_not() -> None:
     alone = setup("llama-3.1-70b", accelerators("h100"), precision="bfloat16")
-    eight = replace(alone, machine=alone.machine.together(8))
-    of_a_step = next(m for m in moments(alone) if m.name == "a step")
-    sizes = {p.name: p.size for p in of_a_step.pieces}
-    shared = {p.name: p.size for p in moments(eight)[0].pieces}
-    for name, size in sizes.items():
+    shared = pieces(replace(alone, machine=alone.machine.together(8)))
+    for name, size in pieces(alone).items():
         if "weights" in name or "optimizer" in name:
             assert shared[name] == size / 8
         elif "activations" in name:
@@ -230,7 +230,7 @@ def test_accelerators_are_named_alone_or_several_with_fsdp() -> None:
 
 
 def test_a_run_that_fits_not_is_told_changes_with_which_it_does() -> None:
-    run = setup("llama-3.1-8b", accelerators("l40s"), tokens=1000, method="full")
+    run = setup("llama-3.1-8b", accelerators("l40s"), tokens=60, method="full")
     assert not fits(run)
     found = advice(run)
     assert found
@@ -241,11 +241,11 @@ def test_a_run_that_fits_not_is_told_changes_with_which_it_does() -> None:
 
 
 def test_fewer_tokens_at_once_come_first_since_they_change_no_result() -> None:
-    run = setup("smollm2-135m", replace(CPU, memory=3 * GB), tokens=200)
+    run = setup("smollm2-135m", replace(CPU, memory=3 * GB), tokens=50, batch=128)
     assert not fits(run)
     assert advice(run)[0].words.startswith("train.sft.micro_tokens = ")
     parts = int(advice(run)[0].words.split(" = ")[1])
-    changed = setup("smollm2-135m", replace(CPU, memory=3 * GB), tokens=200, micro_tokens=parts)
+    changed = setup("smollm2-135m", replace(CPU, memory=3 * GB), tokens=50, batch=128, micro_tokens=parts)
     assert moments(changed)[0].size == pytest.approx(advice(run)[0].size, rel=0.15)
 
 
@@ -308,13 +308,13 @@ def bytes_of(name):
     return int(re.search(rf"{name}:\\s+(\\d+) kB", status)[1]) * 1024
 
 base, config = Path(sys.argv[1]), SFTConfig.model_validate_json(sys.argv[2])
-rows = numbered(64)
+rows = numbered(32)
 before = bytes_of("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
 with tempfile.TemporaryDirectory() as out:
     source = ModelSource(name="t", source="path:t", sha256="0" * 64)
     train_examples(config, rows, Path("rows"), base=base, out=Path(out), source=source)
-print(bytes_of("VmHWM") - before)
+print(before, bytes_of("VmHWM"))
 """
 
 
@@ -340,23 +340,24 @@ def middling(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux says what a process held at most")
 @pytest.mark.parametrize(
     "config",
     [
-        {"epochs": 2, "save_seconds": 1000},
-        {"epochs": 2, "save_seconds": 1000, "precision": "bfloat16"},
-        {"epochs": 2, "save_seconds": 1000, "method": "full", "batch": 64},
-        {"epochs": 2, "save_seconds": 0, "method": "full", "batch": 8},
+        {"save_seconds": 1000},
+        {"save_seconds": 1000, "precision": "bfloat16"},
+        {"save_seconds": 1000, "method": "full"},
+        {"save_seconds": 0, "method": "full"},
     ],
     ids=["lora", "lora in bfloat16", "full", "full, saved"],
 )
 def test_a_run_takes_the_memory_that_was_reckoned(middling: Path, config: dict[str, Any]) -> None:
-    chosen = SFTConfig.model_validate(config)
+    chosen = SFTConfig.model_validate({"epochs": 1, "batch": 16, **config})
     command = [sys.executable, "-c", CHILD, str(middling), chosen.model_dump_json()]
     child = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
-    measured = int(child.stdout.split()[-1])
-    rows = open_checker(512, WHERE, middling).check(numbered(64))
+    before, most = map(int, child.stdout.split()[-2:])
+    rows = open_checker(512, WHERE, middling).check(numbered(32))
     run = Setup(shape_of(str(middling)), chosen, work_of(rows, chosen), CPU)
     found = [m for m in moments(run) if m.name != "saving the state" or chosen.save_seconds == 0]
-    assert found[0].size - CPU.overhead == pytest.approx(measured, rel=0.3)
+    assert found[0].size - before == pytest.approx(most - before, rel=0.3)

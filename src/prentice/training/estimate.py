@@ -27,6 +27,8 @@ SMALL = 128 * 256
 """Pairs of a row up to which attention on a CPU keeps its weights (`attention.SMALL`)."""
 SUPERVISED = 0.25
 """Share of a row's tokens that are its reply, where no dataset says."""
+COMPARISON = "the comparison with a padded batch, before the first step"
+_KEPT = "freed, but kept by the allocator"
 
 
 @dataclass(frozen=True)
@@ -191,18 +193,14 @@ def moments(setup: Setup) -> list[Moment]:
     learnt = (*_held(setup), *moving, *(best if setup.work.val_rows else ()))
     found = [Moment("a step", (*learnt, *_step(setup)))]
     if not (setup.narrow and setup.machine.sharded):
-        found.append(Moment("the comparison with a padded batch, before the first step", _comparison(setup)))
+        held = _held(_wide(setup) if setup.config.method == "lora" else setup)
+        found.append(Moment(COMPARISON, (*held, *_compared(setup))))
     if setup.machine.gpu:
         # the fused update computes on copies of all it changes
         size = setup.shared_out(2 * setup.trained * WIDE)
         found.append(Moment("an update of the weights", (*learnt, Piece("gradients and what is made of them", size))))
     else:
-        # whole, as bytes, and once more
-        state = 2 * setup.trained * WIDE * (4 if setup.work.val_rows else 3)
-        on_its_way = Piece("the state, on its way to the disk", state)
-        found.append(
-            Moment("saving the state", (*learnt, on_its_way, _kept(setup, activations(setup, setup.work.largest))))
-        )
+        found.append(Moment("saving the state", (*learnt, *_saving(setup))))
     return sorted(found, key=lambda moment: -moment.size)
 
 
@@ -286,9 +284,9 @@ def _projection(setup: Setup, part: Part) -> float:
     return 3 * WIDE * CHUNK * shape.vocabulary + states + weights
 
 
-def _comparison(setup: Setup) -> tuple[Piece, ...]:
+def _compared(setup: Setup) -> tuple[Piece, ...]:
     """A few rows, padded to the longest, as everybody computes them; of bfloat16 in float32 too."""
-    wide = replace(setup, config=setup.config.model_copy(update={"precision": "float32"}))
+    wide = _wide(setup)
     shape, work, trained = setup.shape, setup.work, setup.trained * WIDE
     nodes = min(PROOF_ROWS, work.rows) * work.compared
     # plain attention repeats the keys and values that queries share
@@ -298,7 +296,6 @@ def _comparison(setup: Setup) -> tuple[Piece, ...]:
     # those found so far; then the last one, in pieces and in one
     before = trained * (2 if setup.narrow else 1)
     return (
-        *_held(wide if setup.config.method == "lora" else setup),
         Piece(f"activations of {nodes:,.0f} padded tokens", states),
         Piece("vocabulary at every token", logits),
         Piece("gradients that are compared", max(before, before + 2 * trained - states - logits)),
@@ -306,8 +303,19 @@ def _comparison(setup: Setup) -> tuple[Piece, ...]:
     )
 
 
+def _saving(setup: Setup) -> tuple[Piece, ...]:
+    """The state, whole, as bytes and once more: too large for the room that others have left in the heap."""
+    state = 2 * setup.trained * WIDE * (4 if setup.work.val_rows else 3)
+    freed = max(sum(piece.size for piece in pieces) for pieces in (_step(setup), _compared(setup)))
+    return (Piece("the state, on its way to the disk", state), Piece(_KEPT, setup.machine.left * freed))
+
+
+def _wide(setup: Setup) -> Setup:
+    return replace(setup, config=setup.config.model_copy(update={"precision": "float32"}))
+
+
 def _kept(setup: Setup, states: float) -> Piece:
-    return Piece("freed, but kept by the allocator", setup.machine.kept * states)
+    return Piece(_KEPT, setup.machine.kept * states)
 
 
 def operations(setup: Setup, part: Part, *, learning: bool = True) -> float:

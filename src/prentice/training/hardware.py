@@ -17,13 +17,15 @@ TERA, GB = 1e12, 1e9
 REACHED_HERE, REACHED_THERE = 0.5, 0.35
 """Share of the rate of its matrix products that a run reaches: on a CPU as measured with SmolLM2 on two cores, LoRA and
 full, 700 to 3 000 tokens at once; on an accelerator assumed, since published rates are reached by nobody."""
-LIBRARIES = 0.5 * GB
-"""What a process holds before it loads a model: the interpreter, torch, transformers (measured)."""
+LIBRARIES = 0.55 * GB
+"""What a process holds beside the model: the interpreter, torch, transformers, and what these load later (measured)."""
 CUDA = 1.0 * GB
 """What CUDA and its libraries take of a GPU's memory before a tensor is made."""
 KEPT_HERE, KEPT_THERE = 0.3, 0.1
 """Freed memory that an allocator keeps from others, as a share of a step's activations: glibc's as measured; a GPU's
 assumed."""
+LEFT = 0.7
+"""Of all that a step or the comparison took, what glibc still holds when the state is saved (measured)."""
 
 
 ENOUGH = 4096
@@ -93,6 +95,11 @@ class Machine:
     def overhead(self) -> float:
         """Bytes that are taken before there is a model."""
         return CUDA if self.gpu else LIBRARIES
+
+    @property
+    def left(self) -> float:
+        """Share of what a moment took that the allocator still holds after it."""
+        return KEPT_THERE if self.gpu else LEFT
 
     @property
     def kept(self) -> float:
