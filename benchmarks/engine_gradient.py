@@ -22,7 +22,8 @@ from prentice.training.lora import add_adapter, fuse_adapters
 from prentice.training.proof import LIMIT, gradient_difference
 from prentice.training.start import open_checker, open_model
 
-ROWS = 8
+ROWS, CHARACTERS = 8, 1000
+"""Few and short: the padded batch holds every layer's attention and all logits."""
 Row = dict[str, Any]
 
 
@@ -74,7 +75,7 @@ def _small(base: Path, *, adapters: bool) -> ForestModel:
 def _smollm2() -> dict[str, float]:
     """The real model on the rows that are raced with."""
     base = engine_rows.base_model()
-    workloads = [engine_rows.ner(ROWS), engine_rows.babyai(ROWS), engine_rows.history(2, 2200)]
+    workloads = [engine_rows.ner(ROWS), engine_rows.babyai(ROWS), engine_rows.history(2, CHARACTERS)]
     rows = {w.name: [r.row for r in checked(w)][:ROWS] for w in workloads}
     found: dict[str, float] = {}
     for method in ("lora", "full"):
