@@ -61,7 +61,6 @@ model = "recorded:teacher/*.jsonl"
 base = "{base.as_posix()}"
 [train.sft]
 epochs = 2
-batch = 8
 {more}
 """,
         encoding="utf-8",

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prentice.records import Interval
-from prentice.statistics import cases_to_settle, paired_difference, quantile, wilson
+from prentice.statistics import (
+    cases_to_settle,
+    crossed_difference,
+    crossed_mean,
+    paired_difference,
+    quantile,
+    wilson,
+)
 
 unhurried = settings(deadline=None)
 """A busy machine and the first import of scipy are no fault of the interval."""
@@ -150,3 +157,90 @@ def test_four_times_the_cases_halve_the_interval() -> None:
 
 def test_no_number_of_cases_settles_an_estimate_on_the_threshold() -> None:
     assert cases_to_settle(Interval(value=-0.02, low=-0.05, high=0.01), 400, -0.02) is None
+
+
+def test_the_crossed_interval_gives_the_value_worked_out_by_hand() -> None:
+    # seeds' means 0.55 and 0.65, variance 0.005, over 2 seeds 0.0025; cases' means the same. Total 0.005;
+    # degrees of freedom 0.005^2 / (0.0025^2 / 1 + 0.0025^2 / 1) = 2, where t = 4.30265; half 4.30265 sqrt(0.005)
+    interval = crossed_mean([[0.5, 0.6], [0.6, 0.7]])
+    assert interval.value == pytest.approx(0.6)
+    assert interval.low == pytest.approx(0.6 - 0.30424, abs=1e-5)
+    assert interval.high == pytest.approx(0.6 + 0.30424, abs=1e-5)
+
+
+def test_seeds_that_agree_leave_the_variance_of_the_cases() -> None:
+    # cases' means 1, 1, 1, 1, 0: variance 0.2, over 5 cases 0.04; 4 degrees of freedom, t = 2.77645, half 0.55529
+    interval = crossed_mean([[1, 1, 1, 1, 0]] * 3)
+    assert interval.low == pytest.approx(0.8 - 0.55529, abs=1e-5)
+    assert interval.high == 1
+
+
+def test_few_seeds_that_disagree_make_a_wide_interval_however_many_cases_there_are() -> None:
+    # each student gets all cases alike, 0.4, 0.5 or 0.6: variance 0.01, over 3 seeds; 2 degrees of freedom
+    interval = crossed_mean([[value] * 10_000 for value in (0.4, 0.5, 0.6)])
+    assert interval.high - 0.5 == pytest.approx(4.30265 * math.sqrt(0.01 / 3), abs=1e-5)
+
+
+def test_where_nothing_varies_the_interval_is_wilsons_over_the_cases() -> None:
+    assert crossed_mean([[1] * 10] * 3).low == pytest.approx(wilson(10, 10).low)
+    assert crossed_mean([[1] * 10] * 3).high == 1
+    assert crossed_mean([[0] * 10] * 3).high == pytest.approx(wilson(0, 10).high)
+    half = crossed_mean([[0.5] * 10] * 3)
+    assert (half.low, half.high) == pytest.approx((wilson(5, 10).low, wilson(5, 10).high))
+
+
+def test_a_difference_is_taken_in_pairs_of_seed_and_case() -> None:
+    # cases differ wildly, pairs by 0.1 and 0.2: the interval is that of the pairs
+    a, b = [[0.9, 0.3], [0.9, 0.3]], [[0.8, 0.1], [0.8, 0.1]]
+    interval = crossed_difference(a, b)
+    # cases' means 0.1 and 0.2: variance 0.005, over 2; 1 degree of freedom, t = 12.7062
+    assert interval.value == pytest.approx(0.15)
+    assert interval.high == pytest.approx(0.15 + 12.7062 * 0.05, abs=1e-4)
+
+
+def test_equal_outcomes_differ_by_the_interval_of_as_many_pairs() -> None:
+    assert crossed_difference([[1, 0, 1]] * 2, [[1, 0, 1]] * 2) == paired_difference([True] * 3, [True] * 3)
+    always = crossed_difference([[1] * 20] * 2, [[0] * 20] * 2)
+    assert always == paired_difference([True] * 20, [False] * 20)
+
+
+def test_tables_that_are_not_full_or_do_not_fit_are_refused() -> None:
+    tables: list[list[list[float]]] = [[], [[]], [[1, 0], [1]]]
+    for broken in tables:
+        with pytest.raises(ValueError, match="full table"):
+            crossed_mean(broken)
+    with pytest.raises(ValueError, match="outside"):
+        crossed_mean([[2.0]])
+    with pytest.raises(ValueError, match="cannot be paired"):
+        crossed_difference([[1, 0]], [[1]])
+
+
+@unhurried
+@given(st.integers(1, 4), st.integers(1, 8), st.data())
+def test_the_crossed_interval_has_width_and_holds_its_mean(seeds: int, cases: int, data: st.DataObject) -> None:
+    row = st.lists(st.integers(0, 1), min_size=cases, max_size=cases)
+    a, b = (data.draw(st.lists(row, min_size=seeds, max_size=seeds)) for _ in range(2))
+    interval, difference = crossed_mean(a), crossed_difference(a, b)
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
+    assert -1 <= difference.low <= difference.value <= difference.high <= 1
+    assert interval.low < interval.high
+    assert difference.low < difference.high
+
+
+@pytest.mark.parametrize(
+    ("seeds", "of_seed", "of_case", "least"),
+    [(3, 0.0, 0.3, 0.95), (3, 0.04, 0.3, 0.95), (5, 0.04, 0.3, 0.95), (3, 0.2, 0.1, 0.9)],
+)
+def test_the_crossed_interval_holds_the_truth_as_often_as_it_says(
+    seeds: int, of_seed: float, of_case: float, least: float
+) -> None:
+    draw = random.Random(1)
+    hits = 0
+    for _ in range(400):
+        by_case = [draw.gauss(0, of_case) for _ in range(60)]
+        by_seed = [draw.gauss(0, of_seed) for _ in range(seeds)]
+        values = [[s + c + draw.gauss(0, 0.3) for c in by_case] for s in by_seed]
+        interval = crossed_difference(values, [[0.0] * 60] * seeds)
+        hits += interval.low <= 0 <= interval.high
+    # two standard deviations of 400 draws are 2.2 points; last, three seeds that differ far more than cases do
+    assert hits / 400 >= least - 0.022

@@ -95,7 +95,7 @@ def enough(table: Table, margin: float) -> str:
     for arm in table.arms:
         difference = arm.difference
         if difference is not None and difference.low >= -margin:
-            more, atmost = -100 * difference.value, max(0.0, -100 * difference.low)
+            more, atmost = 0.0 - 100 * difference.value, max(0.0, -100 * difference.low)
             return (
                 f"{int(arm.name):,} rows are enough here: {most:,} rows add at most {atmost:.1f} points "
                 f"(end of the 95 % interval; measured: {more:+.1f}), which is within the margin of {points}."

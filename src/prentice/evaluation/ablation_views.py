@@ -19,7 +19,8 @@ NUMBERS = slice(1, 4)
 
 def columns(ablation: Ablation, table: Table) -> tuple[str, ...]:
     """What stands above the cells."""
-    return (HEADS[ablation.kind], "rows", "seen", "tokens", "success", "by seed", f"points to {table.reference}")
+    other = table.reference + (" rows" if ablation.kind == "sizes" else "")
+    return (HEADS[ablation.kind], "rows", "seen", "tokens", "success", "by seed", f"points to {other}")
 
 
 def cells(arm: ArmResult) -> tuple[str, ...]:
@@ -46,11 +47,13 @@ def heading(ablation: Ablation, table: Table) -> str:
 def notes(ablation: Ablation) -> list[str]:
     """What to know beside the tables."""
     reasons = {arm.name: arm.left_out for table in ablation.tables for arm in table.arms if arm.left_out}
+    alone = all(len(arm.students) < 2 for table in ablation.tables for arm in table.arms)
     others = ", ".join(f"{name} {100 * value:.1f} %" for name, value in ablation.references.items())
     return [
         *ablation.notes,
         *(f"left out: {name}: {reason}" for name, reason in reasons.items()),
         *([f"on the same cases: {others}"] if others else []),
+        *(["one student an arm: the intervals speak for these students alone"] if alone else []),
         "rows: to train on; seen: rows over all epochs; tokens: supervised, over all epochs; 95 % intervals over seeds "
         "and cases",
     ]

@@ -83,12 +83,13 @@ class Arms:
 def ablate_curation(project: Project, progress: Progress) -> tuple[Ablation, Path]:
     """Train and play every arm; returns the result and the folder of its files. What is done is not done again."""
     work, compared = Work.of(project, progress), Arms.of(project)
-    compared.fill(work, _played(work, compared), work.home / "rows")
+    compared.fill(work, teachers_work(work, compared), work.home / "rows")
     runs, references = compared.runs(work), work.references()
     return work.carry_out(runs, lambda results: told(work, compared, runs, results, references))
 
 
-def _played(work: Work, compared: Arms) -> Played:
+def teachers_work(work: Work, compared: Arms) -> Played:
+    """The teacher's attempts in each pool; what is missing is played."""
     project, attempts = work.project, compared.pools
     with project.store() as store:
         episodes: dict[Pool, Sequence[Episode]] = {"wide": played(project, attempts.cases, 1, store, work.progress)}
