@@ -421,10 +421,8 @@ def test_weight_by_says_how_much_a_row_counts(tmp_path: Path) -> None:
     ("quality", "reason"), [(0.0, "gives it the weight 0"), (-1.0, "gives it the weight -1"), (None, "no metric")]
 )
 def test_a_row_without_a_weight_above_0_is_named(tmp_path: Path, quality: float | None, reason: str) -> None:
-    odd = {} if quality is None else {"quality": quality}
-    played = [
-        episode("c0", turn("t0", "card"), success=True, quality=1.0),
-        episode("c1", turn("t1", "card"), success=True, **odd),
-    ]
+    first, text = episode("c0", turn("t0", "card"), success=True, quality=1.0), turn("t1", "card")
+    odd = episode("c1", text, success=True) if quality is None else episode("c1", text, success=True, quality=quality)
+    played = [first, odd]
     with pytest.raises(DataError, match=f"turn 0: `quality` .*{reason}"):
         curate(CurateConfig(weight_by="quality"), played, render=render, out=tmp_path / "out")

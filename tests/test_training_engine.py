@@ -30,6 +30,7 @@ from prentice.records import Example, Message
 from prentice.training.attention import FLEX, SMALL
 from prentice.training.batches import micro_batches
 from prentice.training.check import CheckedRow, Checker, stop_ids
+from prentice.training.compared import compared
 from prentice.training.engine import ForestModel
 from prentice.training.forest import Padded, Row, on_device, pad, plant
 from prentice.training.lora import add_adapter
@@ -275,3 +276,11 @@ def test_micro_batches_hold_every_row_once_shortest_first(llama: Path) -> None:
     flat = [row for part in parts for row in part]
     assert sorted(r.example.id for r in flat) == sorted(r.example.id for r in checked)
     assert all(len(a.row.tokens) <= len(b.row.tokens) for a, b in pairwise(flat))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [([90] * 9, 6), ([90], 1), ([300] * 9, 3), ([600, 600, 20], 2), ([100, 100, 100, 900, 100], 3), ([4000, 20], 2)],
+)
+def test_as_many_rows_are_compared_as_padding_is_cheap_for(lengths: list[int], expected: int) -> None:
+    assert compared(lengths) == expected

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 
 from prentice.errors import ConfigError, DataError, UnknownNameError
 from prentice.records import Example, Message
-from prentice.training import attention, engine, estimate, hardware, sft
+from prentice.training import attention, engine, estimate, hardware
 from prentice.training.advice import ROOM, advice, faster, fits
 from prentice.training.config import LaunchConfig, SFTConfig
 from prentice.training.estimate import Setup, assumed_work, disk, hours, moments, operations, run_operations
@@ -97,7 +97,7 @@ def test_an_unknown_base_is_answered_with_the_nearest_names() -> None:
 
 
 def test_what_the_estimate_takes_from_the_engine_is_what_the_engine_has() -> None:
-    assert (estimate.CHUNK, estimate.PROOF_ROWS, estimate.SMALL) == (engine.CHUNK, sft.PROOF_ROWS, attention.SMALL)
+    assert (estimate.CHUNK, estimate.SMALL) == (engine.CHUNK, attention.SMALL)
 
 
 def product(_: Any, a: Any, b: Any, **__: Any) -> int:

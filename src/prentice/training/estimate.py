@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from prentice.training.compared import MOST_ROWS, compared
 from prentice.training.config import SFTConfig
 from prentice.training.hardware import Machine
 from prentice.training.shapes import Shape
 
 CHUNK = 128
 """Positions that the engine projects onto the vocabulary at once (`engine.CHUNK`)."""
-PROOF_ROWS = 6
-"""Rows that are compared with a padded batch before the first step (`sft.PROOF_ROWS`)."""
 WIDE, NARROW = 4, 2
 """Bytes of a float32 and of a bfloat16."""
 FOUR_BITS = 0.516
@@ -74,7 +73,8 @@ class Work:
         largest: the part that holds most memory.
         parts: that a step is made of.
         longest: tokens of the longest row.
-        compared: longest of the rows that are compared with a padded batch.
+        compared: rows that are compared with a padded batch before the first step.
+        compared_longest: tokens of the longest of them.
     """
 
     rows: int
@@ -86,6 +86,7 @@ class Work:
     parts: float
     longest: int
     compared: int
+    compared_longest: int
 
     def cut(self, tokens: int, times: float = 1) -> Work:
         """About as it would be with at most `tokens` computed at once, by `times` as many processes."""
@@ -109,7 +110,8 @@ def assumed_work(config: SFTConfig, rows: int, tokens: int, processes: int = 1) 
         largest=row.times(together),
         parts=min(config.batch, rows) / processes / together,
         longest=tokens,
-        compared=tokens,
+        compared=compared([tokens] * min(rows, MOST_ROWS)),
+        compared_longest=tokens,
     )
 
 
@@ -288,9 +290,11 @@ def _compared(setup: Setup) -> tuple[Piece, ...]:
     """A few rows, padded to the longest, as everybody computes them; of bfloat16 in float32 too."""
     wide = _wide(setup)
     shape, work, trained = setup.shape, setup.work, setup.trained * WIDE
-    nodes = min(PROOF_ROWS, work.rows) * work.compared
+    nodes = work.compared * work.compared_longest
     # plain attention repeats the keys and values that queries share
-    attention = _blocks(replace(shape, kv_heads=shape.heads), Part(nodes, 0, nodes, nodes, nodes * work.compared))
+    attention = _blocks(
+        replace(shape, kv_heads=shape.heads), Part(nodes, 0, nodes, nodes, nodes * work.compared_longest)
+    )
     states = shape.layers * (_token(wide) * nodes + attention)
     logits = 3 * WIDE * nodes * shape.vocabulary
     # those found so far; then the last one, in pieces and in one

@@ -22,6 +22,7 @@ from prentice.runs import folder_atomic, read_record, write_atomic
 from prentice.training import state
 from prentice.training.batches import micro_batches
 from prentice.training.check import CheckedRow
+from prentice.training.compared import compared
 from prentice.training.config import SFTConfig
 from prentice.training.faults import NotANumberError
 from prentice.training.loop import Course, Judge, Loop, Plan
@@ -32,8 +33,6 @@ from prentice.training.start import SomeTokens, Start, open_start
 RECORD, ADAPTER, FULL, LAST_GOOD = "checkpoint.json", "adapter", "model", "last-good"
 BESIDE_WEIGHTS = ("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "chat_template*")
 _SILENT = Silent()
-PROOF_ROWS = 6
-"""Rows whose gradient is compared with the padded batch's before the first step."""
 CHANGES_NOTHING = frozenset({"save_seconds", "micro_tokens"})
 """Settings that change time and memory, but nothing that is learnt."""
 
@@ -165,7 +164,8 @@ class _Run:
             accelerator=links.accelerator,
         )
         if not (start.model.narrow and loop.sharded):  # its weights cannot be taken to float32 and back
-            self.difference = prove(loop.model, [r.row for r in start.train[:PROOF_ROWS]], through=loop.wrapped)
+            some = start.train[: compared([len(r.row.tokens) for r in start.train])]
+            self.difference = prove(loop.model, [r.row for r in some], through=loop.wrapped)
         if importance:
             loop.rows, loop.val_rows = (_referenced(rows, loop, self.config) for rows in (start.train, start.val))
         loop.judge = self._judge(loop, links)

@@ -23,6 +23,8 @@ from prentice.training.workload import work_of
 
 HEAD, TAIL = 160, 80
 """Tokens of a long prompt that are shown, from its beginning and before the reply."""
+SHOWN = 3
+"""Rows that are shown."""
 ENDLESS = 10**9
 THREADS = 4
 """Rows that are checked at once: tokenizer and server compute beside each other."""
@@ -236,21 +238,26 @@ def _some(rows: Sequence[CheckedRow]) -> Alike:
 
 
 def _chosen(rows: Sequence[CheckedRow]) -> list[tuple[str, CheckedRow]]:
-    """Three rows, each with why: the shortest, the median and the longest, or one with tools, one of many turns."""
+    """Three rows, each with why: of many turns, with a tool call, the longest; else the shortest and the median."""
     if not rows:
         return []
     ordered = sorted(rows, key=lambda row: len(row.row.tokens))
-    tools = next((row for row in rows if row.example.reply.tool_calls), None)
-    turns = next((row for row in rows if any(m.role == "assistant" for m in row.example.messages)), None)
     wanted = [
-        ("a conversation of many turns", turns) if turns else ("the shortest row", ordered[0]),
-        ("a row that calls a tool", tools) if tools else ("the median row", ordered[len(ordered) // 2]),
+        ("a conversation of many turns", next((row for row in rows if _has_turns(row)), None)),
+        ("a row that calls a tool", next((row for row in rows if row.example.reply.tool_calls), None)),
         ("the longest row", max(rows, key=lambda row: len(row.row.tokens))),
+        ("the median row", ordered[len(ordered) // 2]),
+        ("the shortest row", ordered[0]),
     ]
-    seen: dict[str, tuple[str, CheckedRow]] = {}
+    found: dict[str, tuple[str, CheckedRow]] = {}
     for title, row in wanted:
-        seen.setdefault(row.example.id, (title, row))
-    return list(seen.values())
+        if row is not None and len(found) < SHOWN:
+            found.setdefault(row.example.id, (title, row))
+    return sorted(found.values(), key=lambda each: len(each[1].row.tokens))
+
+
+def _has_turns(row: CheckedRow) -> bool:
+    return any(message.role == "assistant" for message in row.example.messages)
 
 
 def _sample(checker: Checker, title: str, row: CheckedRow) -> Sample:

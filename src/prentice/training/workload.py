@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from prentice.training.attention import SMALL
 from prentice.training.batches import order, shares
 from prentice.training.check import CheckedRow
+from prentice.training.compared import compared
 from prentice.training.config import SFTConfig
-from prentice.training.estimate import PROOF_ROWS, Part, Work
+from prentice.training.estimate import Part, Work
 from prentice.training.forest import Forest, plant
 
 ENOUGH = 400_000
@@ -38,7 +39,8 @@ def work_of(rows: Sequence[CheckedRow], config: SFTConfig, processes: int = 1) -
         largest=Part(*map(max, zip(*(part.values for part in parts), strict=True))),
         parts=max(len(step) for step in cut) / processes,
         longest=max(lengths),
-        compared=max(lengths[:PROOF_ROWS]),
+        compared=compared(lengths),
+        compared_longest=max(lengths[: compared(lengths)]),
     )
 
 

@@ -26,8 +26,6 @@ SHOWN_FAULTS = 10
 PROMPT, REPLY, STOP, LEFT_OUT = "dim", "bold green", "black on yellow", "dim italic cyan"
 GOOD, DOUBTFUL, BAD = Text("✓", "green"), Text("?", "yellow"), Text("✗", "red")
 GB, TERA = 1e9, 1e12
-LEAST = 0.005 * GB
-"""Bytes below which a part is not listed."""
 
 
 def print_truth(truth: Truth, console: Console, command: str) -> None:
@@ -200,7 +198,7 @@ def _needs(outlook: Outlook) -> Table:
     machine, (highest, *others) = setup.machine, moments(setup)
     _add(table, f"memory of one {'GPU' if machine.gpu else 'process'}", "GB", style="bold")
     for piece in highest.pieces:
-        if piece.size >= LEAST:
+        if piece.size:
             _add(table, f"  {piece.name}", _gb(piece.size))
     _add(table, f"  at the highest moment, {highest.name}", _gb(highest.size), style="bold")
     for moment in others:
@@ -266,7 +264,9 @@ def _assumptions(outlook: Outlook) -> str:
 
 
 def _gb(size: float) -> str:
-    return f"{size / GB:,.1f}" if size >= 10 * GB else f"{size / GB:.2f}"
+    if size >= 10 * GB:
+        return f"{size / GB:,.1f}"
+    return f"{size / GB:.2f}" if size >= 0.005 * GB else "< 0.01"
 
 
 def _share(share: float) -> str:
@@ -278,7 +278,9 @@ def _times(machine: Machine) -> str:
 
 
 def _short(number: float) -> str:
-    return f"{number / 1e9:.1f} billion" if number >= 1e9 else f"{number / 1e6:.1f} million"
+    if number >= 1e9:
+        return f"{number / 1e9:.1f} billion"
+    return f"{number / 1e6:.1f} million" if number >= 1e6 else f"{number / 1e3:.0f} thousand"
 
 
 def _rate(per_second: float) -> str:
@@ -287,5 +289,5 @@ def _rate(per_second: float) -> str:
 
 def _duration(hours: float) -> str:
     if hours < 1 / 60:
-        return f"{hours * 3600:.0f} s"
+        return f"{hours * 3600:.0f} s" if hours * 3600 >= 1 else "less than a second"
     return f"{hours * 60:.0f} min" if hours < 1.5 else f"{hours:,.1f} h"
