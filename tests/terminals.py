@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -46,6 +47,8 @@ class Terminal:
         )
         os.close(slave)
         self._seen = ""
+        # a read may end within the bytes of one character
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     @property
     def screen(self) -> str:
@@ -118,5 +121,5 @@ class Terminal:
                 return
             if not data:
                 return
-            self._seen += data.decode(errors="replace")
+            self._seen += self._decoder.decode(data)
             seconds = 0
