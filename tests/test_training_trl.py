@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset, disable_progress_bars
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig as TRLConfig
 from trl import SFTTrainer
@@ -55,10 +55,18 @@ def test_a_curve_is_that_of_trls_trainer(tmp_path: Path) -> None:
 
 def _trl(base: Path, rows: list[Any], config: SFTConfig, out: Path) -> list[float]:
     disable_progress_bars()
-    torch.manual_seed(config.seed)  # the adapters begin as ours do
+    lm = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    torch.manual_seed(config.seed)  # TRL would draw the adapters from a seed of its own
+    recipe = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
     losses = Losses()
     trainer = SFTTrainer(
-        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
+        get_peft_model(lm, recipe),
         args=TRLConfig(
             output_dir=str(out),
             num_train_epochs=STEPS,
@@ -87,13 +95,6 @@ def _trl(base: Path, rows: list[Any], config: SFTConfig, out: Path) -> list[floa
             ]
         ),
         processing_class=AutoTokenizer.from_pretrained(base),
-        peft_config=LoraConfig(
-            r=config.lora_rank,
-            lora_alpha=config.lora_alpha,
-            lora_dropout=0.0,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        ),
         callbacks=[losses],
     )
     trainer.train()
