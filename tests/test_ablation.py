@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from prentice.pipeline import Project
 from prentice.pipeline.ablation.curation import ablate_curation
 from prentice.pipeline.ablation.sizes import ablate_sizes
 from prentice.progress import Silent
+from prentice.runs import claimed
 from tiny_models import write_tiny_llama
 
 QUICK = ["ablate.cases=6", "ablate.seeds=1"]
@@ -127,6 +130,25 @@ def test_after_a_kill_only_what_was_not_finished_is_done(base: Path, tmp_path: P
     assert before.items() <= after.items(), "what was finished was not done again"
     assert len(after) == 3, "curated, and plain distillation under both budgets"
     assert all(arm.students for table in made.tables for arm in table.arms)
+
+
+def test_what_another_process_is_at_is_waited_for_and_not_done_twice(
+    finished: tuple[Path, Ablation, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished[0], tmp_path / "p")
+    before = results(folder)
+    run = folder / ".prentice" / "ablate" / min(before)
+    (run / "result.json").rename(tmp_path / "result.json")
+    with ThreadPoolExecutor(1) as pool:
+        with claimed(run) as free:
+            assert free
+            waiting = pool.submit(ablate_curation, Project(folder, SMALL), Silent())
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=5)
+            (tmp_path / "result.json").rename(run / "result.json")  # as the other process ends
+        made, _ = waiting.result(timeout=60)
+    assert made.tables == finished[1].tables
+    assert results(folder) == before, "nothing was trained"
 
 
 def test_sizes_are_tried_up_to_what_there_is_and_few_rows_are_visited_often(base: Path, tmp_path: Path) -> None:

@@ -93,6 +93,31 @@ def folder_atomic(path: Path) -> Iterator[Path]:
         raise
 
 
+LOCK = ".lock"
+
+
+@contextmanager
+def claimed(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Claim a folder for this process; False: another one has it. A claim ends with its process, even if killed.
+
+    Args:
+        wait: for the other one to let go.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
 def read_record(kind: type[M], path: Path) -> M:
     """Read a JSON record.
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from pydantic import AwareDatetime
 
-from prentice.errors import DataError, MissingExtraError, StoreError
+from prentice.errors import DataError, StoreError
 from prentice.pipeline.recording import Recording, policy_of
 from prentice.records.episodes import Split
 from prentice.serving.client import Listener, recorded
@@ -53,9 +53,8 @@ def record(client: C, *, project: str | Path = ".", function: str | None = None,
         project: where records go: a project, or any folder.
         function: which prompt of the job its calls are, where they do not say.
         split: where their cases go, where they do not say.
-    Raises: ConfigError; MissingExtraError.
+    Raises: ConfigError.
     """
-    _check_installed()
     recording = Recording.of(project)
     listener = Listener(
         recorder=lambda: _recorder_of(recording),
@@ -84,7 +83,6 @@ def feedback(episode: str, *, project: str | Path = ".", success: bool | None = 
         if said.get("name") is not None or said.get("value") is not None:
             raise DataError("success stands for a name and a value, and another is given", "say one thing at a time")
         body |= {"name": "success", "value": success}
-    _check_installed()
     try:
         checked = read_feedback(body)
         recorder = _recorder_of(Recording.of(project))
@@ -127,17 +125,6 @@ def _recorder_of(recording: Recording) -> Recorder:
 def _forked() -> None:
     global _PROCESS  # noqa: PLW0603 (a fork copies the process's state, and this begins it anew)
     _PROCESS = _Process(parent=_PROCESS)
-
-
-def _check_installed() -> None:
-    try:
-        import filelock
-
-        del filelock
-    except ImportError as error:
-        raise MissingExtraError(
-            "recording needs 'filelock', which is not installed", 'pip install "prentice[serve]"'
-        ) from error
 
 
 atexit.register(stop_recording)

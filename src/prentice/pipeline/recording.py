@@ -132,11 +132,10 @@ def check_installed() -> None:
     """Raise MissingExtraError unless all that the endpoint needs is there."""
     try:
         import aiohttp
-        import filelock
         import starlette
         import uvicorn
 
-        del aiohttp, filelock, starlette, uvicorn
+        del aiohttp, starlette, uvicorn
     except ImportError as error:
         raise MissingExtraError(
             f"prentice record needs {error.name!r}, which is not installed", 'pip install "prentice[serve]"'

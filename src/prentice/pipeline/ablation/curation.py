@@ -15,6 +15,7 @@ from prentice.pipeline.ablation.work import Results, Work
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
 from prentice.records import Episode, utc_now
+from prentice.runs import claimed
 
 CURATED = "curated"
 TITLES: Mapping[Budget, str] = {
@@ -83,7 +84,8 @@ class Arms:
 def ablate_curation(project: Project, progress: Progress) -> tuple[Ablation, Path]:
     """Train and play every arm; returns the result and the folder of its files. What is done is not done again."""
     work, compared = Work.of(project, progress), Arms.of(project)
-    compared.fill(work, teachers_work(work, compared), work.home / "rows")
+    with claimed(work.home / "rows", wait=True):  # a second process of the same command writes the same
+        compared.fill(work, teachers_work(work, compared), work.home / "rows")
     runs, references = compared.runs(work), work.references()
     return work.carry_out(runs, lambda results: told(work, compared, runs, results, references))
 

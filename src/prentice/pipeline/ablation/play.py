@@ -22,7 +22,7 @@ from prentice.records import Checkpoint, Episode, Ledger, Manifest, digest
 from prentice.records.parquet import KEPT, LedgerRow, rows_hash, write_dataset
 from prentice.records.store import Store
 from prentice.rollouts import play_all
-from prentice.runs import read_record, write_atomic
+from prentice.runs import LOCK, read_record, write_atomic
 from prentice.tasks import Case
 
 RESULT = "result.json"
@@ -70,7 +70,7 @@ def _tidy(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.name != RESULT:
+        elif path.name not in (RESULT, LOCK):
             path.unlink()
 
 

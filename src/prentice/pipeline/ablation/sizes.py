@@ -14,6 +14,7 @@ from prentice.pipeline.ablation.work import Results, Work
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
 from prentice.records import Episode, utc_now
+from prentice.runs import claimed
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def ablate_sizes(project: Project, progress: Progress) -> tuple[Ablation, Path]:
     cases = project.task.cases("train")[: rules.cases or None]
     with project.store() as store:
         episodes = played(project, cases, rules.tries, store, progress)
-    sizes = sizes_of(work, episodes, work.home / "rows" / "whole")
+    with claimed(work.home / "rows", wait=True):  # a second process of the same command writes the same
+        sizes = sizes_of(work, episodes, work.home / "rows" / "whole")
     runs, references = sizes.runs(work), work.references()
     return work.carry_out(runs, lambda results: told(work, sizes, runs, results, references))
 

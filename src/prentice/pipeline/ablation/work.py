@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +20,16 @@ from prentice.pipeline.ablation.play import base_gguf, carry_out, finished, succ
 from prentice.pipeline.ablation.pools import recorded
 from prentice.pipeline.ablation.student import Student
 from prentice.pipeline.project import TASK, Project
-from prentice.progress import Progress
+from prentice.progress import Bar, Progress
 from prentice.records.store import Store
 from prentice.rollouts import play_all, run_id
-from prentice.runs import write_atomic
+from prentice.runs import claimed, write_atomic
 from prentice.tasks import Audience, Case
 
 Results = Mapping[str, Trained]
 """Key of a run → what it came to."""
+WAIT_SECONDS = 2.0
+"""Between two looks at runs that other processes are at."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +78,35 @@ class Work:
         done = sum(size[key] for key in known)
         made = tell(known)
         with self.progress.bar(made.kind, sum(size.values()), "rows and cases", done=done) as bar:
-            for key, run in distinct.items():
-                if key not in known:
-                    bar.advance(0, runs=f"{len(known)}/{len(distinct)}", at=f"{run.arm}, seed {run.seed}")
-                    known[key] = carry_out(run, self.student, self.cases, self.home, bar)
-                    made = tell(known)
-                    self._write(made)
+            missing = deque(run for key, run in distinct.items() if key not in known)
+            passed_over = 0
+            while missing:
+                run = missing.popleft()
+                bar.advance(0, runs=f"{len(known)}/{len(distinct)}", at=f"{run.arm}, seed {run.seed}")
+                result = self._result(run, bar)
+                if result is None:  # another process is at it
+                    missing.append(run)
+                    passed_over += 1
+                    if passed_over >= len(missing):
+                        time.sleep(WAIT_SECONDS)
+                    continue
+                passed_over = 0
+                known[run.key] = result
+                made = tell(known)
+                self._write(made)
             bar.advance(0, runs=f"{len(known)}/{len(distinct)}", at="end")
         return made, self._write(made)
+
+    def _result(self, run: Run, bar: Bar) -> Trained | None:
+        """Carry a run out; None if another process does."""
+        with claimed(self.home / run.key) as mine:
+            if not mine:
+                return None
+            result = finished(self.home, run)
+            if result is not None:
+                bar.advance(run.visits + len(self.cases))
+                return result
+            return carry_out(run, self.student, self.cases, self.home, bar)
 
     def references(self) -> dict[str, float]:
         """Success of teacher and untrained base on the same cases, as far as it costs nothing to know."""
