@@ -43,7 +43,7 @@ bench-environments: install models ## environments, rollouts, store, providers �
 bench-yours: install models ## recording, importing, redaction, a task of one's own → benchmarks/results/yours.json (wrk; PRENTICE_LITELLM names the rival)
 	$(BIN)/python benchmarks/yours.py
 
-bench-engine: install models ## the training engine against TRL → benchmarks/results/engine.json (an hour; PRENTICE_DATA names the real data)
+bench-engine: install models ## the training engine against TRL → benchmarks/results/engine.json (hours: the ablations train over a hundred students; PRENTICE_DATA names the real data)
 	$(BIN)/python benchmarks/engine.py
 
 clean: ## remove what runs have made, keep the environment

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from engine_ablations import ablation_rows
 from engine_gradient import gradient_rows
 from engine_peaks import peak_rows
 from engine_profile import profile_rows
@@ -26,6 +27,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "gradient": gradient_rows,
     "scaling": scaling_rows,
     "profile": profile_rows,
+    "ablations": ablation_rows,
 }
 
 if __name__ == "__main__":
