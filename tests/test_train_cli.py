@@ -157,11 +157,13 @@ def test_without_a_dataset_one_line_names_the_command_that_makes_it(base: Path, 
     code, text = run("train", "--check", folder)
     assert code == 2
     assert "no dataset has been curated with this configuration yet" in flat(text)
-    assert f"try: prentice run {folder}" in text
-    run_stage(Context(Project(folder), Silent()), "rollout")
+    assert f"try: prentice rollout {folder}, then prentice curate {folder}" in text
+    assert run("rollout", folder)[0] == 0
     with pytest.raises(PrenticeError) as refused:
         look_at_rows(folder, (), Silent())
     assert refused.value.hint == f"prentice curate {folder}"
+    assert run("curate", folder)[0] == 0
+    assert look_at_rows(folder, (), Silent()).rows
 
 
 def test_the_estimate_of_a_dataset_names_each_part_and_a_verdict(project: Path) -> None:

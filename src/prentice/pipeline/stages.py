@@ -25,7 +25,7 @@ from prentice.records import Episode, Report, digest
 from prentice.records.filters import Filter
 from prentice.records.parquet import read_dataset
 from prentice.records.store import Store
-from prentice.rollouts import SHAPE_REPLIES, play_all
+from prentice.rollouts import SHAPE_REPLIES, play_all, run_id
 from prentice.runs import StageRecord, read_record, write_atomic
 
 Facts = dict[str, JsonValue]
@@ -73,6 +73,17 @@ def _rollout_inputs(context: Context) -> JsonValue:
         project.config.rollout.model_dump(mode="json", include={"cases", "tries", *SHAPE_REPLIES}),
         *([project.config.store] if project.config.store else []),  # another store has not what this one has
     ]
+
+
+def all_played(context: Context) -> bool:
+    """Whether the store holds every attempt of the rollout: `prentice rollout` stores them and leaves no record."""
+    project, config = context.project, context.project.config.rollout
+    if not project.has_store:
+        return False
+    run = run_id(project.task, project.identity(context.teacher), "teacher", "train", config)
+    cases = project.task.cases("train")[: config.cases or None]
+    with project.store() as store:
+        return {(case.id, attempt) for case in cases for attempt in range(config.tries)} <= store.attempts(run)
 
 
 def _rollout(context: Context, out: Path) -> Facts:

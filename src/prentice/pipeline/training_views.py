@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from prentice.errors import ConfigError, PrenticeError
 from prentice.models import catalogue
 from prentice.pipeline.project import Project
-from prentice.pipeline.stages import STAGES, Context, _base, _base_gguf
+from prentice.pipeline.stages import STAGES, Context, _base, _base_gguf, all_played
 from prentice.pipeline.walk import _finished
 from prentice.progress import Progress
 from prentice.records.parquet import ROWS, read_dataset
@@ -54,10 +54,10 @@ def curated(context: Context) -> Path:
     for stage in STAGES:
         record = _finished(context, stage)
         if record is None:
-            command = "curate" if stage.name == "curate" else "run"
-            raise PrenticeError(
-                f"{folder}: no dataset has been curated with this configuration yet", f"prentice {command} {folder}"
-            )
+            command = f"prentice curate {folder}"
+            if stage.name == "rollout" and not all_played(context):
+                command = f"prentice rollout {folder}, then {command}"
+            raise PrenticeError(f"{folder}: no dataset has been curated with this configuration yet", command)
         context.done[stage.name] = record
         if stage.name == "curate":
             break

@@ -11,7 +11,7 @@ from pathlib import Path
 from prentice.errors import PrenticeError, UnknownNameError
 from prentice.pipeline.lineage import mark_of
 from prentice.pipeline.project import Project
-from prentice.pipeline.stages import STAGES, Context, Stage
+from prentice.pipeline.stages import STAGES, Context, Stage, all_played
 from prentice.progress import Progress, Silent
 from prentice.records import Report, digest
 from prentice.runs import StageRecord, read_record, write_atomic
@@ -73,12 +73,15 @@ def run_stage(context: Context, name: str) -> StageRecord:
     wanted = stage_named(name)
     for stage in STAGES[: STAGES.index(wanted)]:
         record = _finished(context, stage)
-        if record is None:
+        if record is not None:
+            context.done[stage.name] = record
+        elif stage.name == "rollout" and all_played(context):
+            _do(context, stage, force=False)
+        else:
             raise PrenticeError(
                 f"{name} needs `{stage.name}`, which has not been run with this configuration",
-                f"prentice run {context.project.folder}",
+                f"prentice {stage.name} {context.project.folder}, or all stages: prentice run {context.project.folder}",
             )
-        context.done[stage.name] = record
     _do(context, wanted, force=True)
     if wanted.name == "report":
         _newest_page(context)
