@@ -92,7 +92,8 @@ class Loop:
         where: the dataset's file, for errors.
         accelerator: the processes that train together; default: this one alone.
 
-    `judge`, set later, chooses the weights that are kept instead of the validation loss.
+    Set later: `measure`, the validation loss where it is another than the method's; `judge`, which chooses the weights
+    that are kept instead of it.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a run, each by name
@@ -110,6 +111,7 @@ class Loop:
     ) -> None:
         self.loss, self.rows, self.val_rows = loss, rows, val_rows
         self.plan, self.out, self.fingerprint, self.where = plan, out, fingerprint, where
+        self.measure = loss
         self.judge: Judge | None = None
         self.per_epoch = math.ceil(len(rows) / plan.batch)
         self.steps = max(1, round(self.per_epoch * plan.epochs))
@@ -232,7 +234,7 @@ class Loop:
         with torch.no_grad():
             for part in self._mine(self.val_rows):
                 batch = self.model.batch([r.row for r in part])
-                value += self.loss(self.wrapped(batch), batch).item() / total
+                value += self.measure(self.wrapped(batch), batch).item() / total
         return float(self.accelerator.reduce(value, "sum"))
 
     def _learnt_enough(self) -> bool:

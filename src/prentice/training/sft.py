@@ -167,7 +167,8 @@ class _Run:
             some = start.train[: compared([len(r.row.tokens) for r in start.train])]
             self.difference = prove(loop.model, [r.row for r in some], through=loop.wrapped)
         if importance:
-            loop.rows, loop.val_rows = (_referenced(rows, loop, self.config) for rows in (start.train, start.val))
+            loop.rows = _referenced(start.train, loop, self.config)
+            loop.measure = sft_loss  # weighted by importance, a row that the student unlearns would seem learnt
         loop.judge = self._judge(loop, links)
         return loop
 
