@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor
 from prentice.progress import Bar, Progress
 from prentice.runs import write_atomic
 from prentice.training import state
-from prentice.training.batches import order, shares
+from prentice.training.batches import Order, shares
 from prentice.training.check import CheckedRow
 from prentice.training.engine import ForestModel
 from prentice.training.faults import memory_named, not_a_number
@@ -111,11 +111,13 @@ class Loop:
     ) -> None:
         self.loss, self.rows, self.val_rows = loss, rows, val_rows
         self.plan, self.out, self.fingerprint, self.where = plan, out, fingerprint, where
+        self.order = Order(rows, plan.seed, plan.by_weight)
         self.measure = loss
         self.judge: Judge | None = None
         self.per_epoch = math.ceil(len(rows) / plan.batch)
         self.steps = max(1, round(self.per_epoch * plan.epochs))
-        self.accelerator = accelerator or Accelerator()
+        # left to itself it takes a Mac's GPU, where the model is not and numbers of 64 bits cannot be
+        self.accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
         self.wrapped, self.optimizer = _prepared(self.accelerator, model, plan.learning_rate)
         self.model: ForestModel = self.accelerator.unwrap_model(self.wrapped)
         self.schedule = _schedule(plan, self.optimizer, self.steps)
@@ -242,13 +244,15 @@ class Loop:
 
     def _mine(self, rows: Sequence[CheckedRow]) -> list[list[CheckedRow]]:
         accelerator = self.accelerator
-        return shares(rows, self.plan.micro_tokens, accelerator.num_processes)[accelerator.process_index]
+        padded = bool(self.model.obstacle)
+        dealt = shares(rows, self.plan.micro_tokens, accelerator.num_processes, padded=padded)
+        return dealt[accelerator.process_index]
 
     def _weight(self, rows: Sequence[CheckedRow]) -> float:
         return sum(r.row.weight * len(r.row.reply) for r in rows)
 
     def _rows_of(self, step: int) -> list[CheckedRow]:
-        places = order(self.rows, self.plan.seed, step // self.per_epoch, by_weight=self.plan.by_weight)
+        places = self.order.of(step // self.per_epoch)
         chosen = [self.rows[places[place]] for place in self._places(step)]
         return [row.of_weight_one() for row in chosen] if self.plan.by_weight else chosen
 
