@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -268,14 +267,6 @@ def gradient(model: ForestModel, loss: Callable[[], Tensor]) -> Tensor:
     model.zero_grad(set_to_none=True)
     loss().backward()  # type: ignore[no-untyped-call]
     return torch.cat([p.grad.flatten().float() for p in model.parameters() if p.grad is not None])
-
-
-def test_micro_batches_hold_every_row_once_shortest_first(llama: Path) -> None:
-    checked = checked_rows(llama, examples(20))
-    parts = micro_batches(checked, 100)
-    flat = [row for part in parts for row in part]
-    assert sorted(r.example.id for r in flat) == sorted(r.example.id for r in checked)
-    assert all(len(a.row.tokens) <= len(b.row.tokens) for a, b in pairwise(flat))
 
 
 @pytest.mark.parametrize(

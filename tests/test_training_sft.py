@@ -25,15 +25,12 @@ from prentice.progress import Silent
 from prentice.records import Checkpoint, Example, Ledger, Manifest, Message, ModelSource
 from prentice.records.parquet import LedgerRow, read_dataset, rows_hash, write_dataset
 from prentice.runs import read_record
-from prentice.training.batches import order, shares
-from prentice.training.check import CheckedRow
 from prentice.training.config import LaunchConfig, SelectConfig, SFTConfig
 from prentice.training.forest import Row, plant
 from prentice.training.launch import train_in_processes
 from prentice.training.lora import merge_adapter
 from prentice.training.losses import importance_loss
 from prentice.training.sft import Links, train_examples, train_sft
-from prentice.training.start import open_checker
 from tiny_models import write_tiny_llama
 from training_models import examples, write_family
 
@@ -458,28 +455,6 @@ def test_importance_begins_as_plain_training_and_departs_from_it(base: Path, tmp
     plain, weighted = ([line["loss"] for line in curve(tmp_path / name)] for name in ("plain", "weighted"))
     assert weighted[0] == pytest.approx(plain[0], rel=1e-5)
     assert weighted[-1] != pytest.approx(plain[-1], rel=1e-3)
-
-
-def test_quality_draws_rows_as_often_as_they_weigh(base: Path) -> None:
-    rows = [replace(row, row=replace(row.row, weight=1.0 + 8 * (n == 3))) for n, row in enumerate(checked(base, 10))]
-    drawn = [place for epoch in range(300) for place in order(rows, 0, epoch, by_weight=True)]
-    assert len(drawn) == 3000
-    assert drawn.count(3) / len(drawn) == pytest.approx(9 / 18, abs=0.05)
-    assert sorted(order(rows, 0, 0, by_weight=False)) == list(range(10))
-
-
-def checked(base: Path, count: int) -> list[CheckedRow]:
-    return open_checker(512, WHERE, base).check(examples(count))
-
-
-@pytest.mark.parametrize("processes", [1, 2, 3])
-def test_each_process_has_as_many_parts_and_every_row_weighs_once(base: Path, processes: int) -> None:
-    rows = checked(base, 7)
-    dealt = shares(rows, 60, processes)
-    assert len({len(parts) for parts in dealt}) == 1
-    flat = [row for parts in dealt for part in parts for row in part]
-    assert sorted(r.example.id for r in flat if r.row.weight > 0) == sorted(r.example.id for r in rows)
-    assert [len(parts) for parts in shares(rows[:1], 60, processes)] == [1] * processes
 
 
 def test_weights_that_solve_most_cases_are_kept_and_a_run_that_gets_no_better_ends(base: Path, tmp_path: Path) -> None:

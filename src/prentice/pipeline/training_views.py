@@ -29,7 +29,7 @@ def look_at_rows(folder: Path, overrides: Sequence[str], progress: Progress) -> 
     Raises: PrenticeError naming the command to run first, if there is no dataset.
     """
     from prentice.models.local import LocalModel
-    from prentice.training.start import open_checker
+    from prentice.training.start import is_padded, open_checker
     from prentice.training.truth import look
 
     context = Context(Project(folder, overrides), progress)
@@ -40,7 +40,7 @@ def look_at_rows(folder: Path, overrides: Sequence[str], progress: Progress) -> 
     try:
         # replies come again and again: each text is asked for once
         checker = open_checker(config.max_tokens, dataset / ROWS, base, cache(server.tokens))
-        return look(checker, examples, config, progress)
+        return look(checker, examples, config, progress, padded=is_padded(base))
     finally:
         asyncio.run(server.close())
 
@@ -141,7 +141,7 @@ def _work(project: Project, what: What, processes: int, progress: Progress) -> t
 
 
 def _counted(project: Project, processes: int, progress: Progress) -> tuple[Work, str, int]:
-    from prentice.training.start import open_checker
+    from prentice.training.start import is_padded, open_checker
     from prentice.training.truth import check_all
     from prentice.training.workload import work_of
 
@@ -160,4 +160,5 @@ def _counted(project: Project, processes: int, progress: Progress) -> tuple[Work
             f"{dataset / ROWS}: none of its {len(examples)} rows can be trained on",
             f"prentice train --check {project.folder}",
         )
-    return work_of(rows, config, processes), f"tokens of {Path(project.base).name}'s tokenizer", len(faults)
+    work = work_of(rows, config, processes, padded=is_padded(base))
+    return work, f"tokens of {Path(project.base).name}'s tokenizer", len(faults)

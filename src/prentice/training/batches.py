@@ -1,65 +1,133 @@
 """Which rows a step learns from, and how they are cut into parts that fit into memory, for one process or several.
 
 Everything here follows from seed and step alone, so that a resumed run, on however many processes, sees the same rows.
+The turns of an episode whose history grows, a family, stay together: what they share is computed once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain, pairwise
 
 import torch
 
 from prentice.training.check import CheckedRow
-from prentice.training.forest import Row
 
 
-def order(rows: Sequence[CheckedRow], seed: int, epoch: int, *, by_weight: bool) -> list[int]:
-    """The order of the rows in one pass; drawn by weight, with repetition, a pass has as many rows as any other."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    if by_weight:
-        weights = torch.tensor([row.row.weight for row in rows], dtype=torch.float64)
-        return torch.multinomial(weights, len(rows), replacement=True, generator=generator).tolist()
-    return torch.randperm(len(rows), generator=generator).tolist()
+@dataclass(frozen=True)
+class Order:
+    """The order of the rows in each pass.
 
-
-def micro_batches(rows: Sequence[CheckedRow], tokens: int) -> list[list[CheckedRow]]:
-    """Cut rows, sorted by length, into parts that compute at most `tokens` tokens at once (but at least one row).
-
-    The prefix that all rows share is counted once a part.
+    Args:
+        rows: all of them.
+        by_weight: drawn by weight, with repetition and each by itself; a pass has as many rows as any other.
     """
-    ordered = _by_length(rows)
-    shared = _shared([r.row for r in rows])
+
+    rows: Sequence[CheckedRow]
+    seed: int
+    by_weight: bool = False
+
+    def of(self, epoch: int) -> list[int]:
+        """Places of the rows in the order in which this pass visits them."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        if self.by_weight:
+            weights = torch.tensor([row.row.weight for row in self.rows], dtype=torch.float64)
+            return torch.multinomial(weights, len(self.rows), replacement=True, generator=generator).tolist()
+        shuffled = torch.randperm(len(self._families), generator=generator).tolist()
+        return list(chain.from_iterable(self._families[place] for place in shuffled))
+
+    @cached_property
+    def _families(self) -> list[list[int]]:
+        return families(self.rows)
+
+
+def families(rows: Sequence[CheckedRow]) -> list[list[int]]:
+    """Places of the rows, those of an episode together where each prompt begins with the one before, turn by turn."""
+    last: dict[str, list[int]] = {}
+    found: list[list[int]] = []
+    for place in sorted(range(len(rows)), key=lambda place: rows[place].example.turn):
+        row = rows[place]
+        family = last.get(row.example.episode)
+        if family is None or not _grows(rows[family[-1]].row.prompt, row.row.prompt):
+            family = last[row.example.episode] = []
+            found.append(family)
+        family.append(place)
+    return sorted(found)
+
+
+def micro_batches(rows: Sequence[CheckedRow], tokens: int, *, padded: bool = False) -> list[list[CheckedRow]]:
+    """Cut rows into parts that compute at most `tokens` tokens at once (but at least one row), shortest first.
+
+    Args:
+        padded: rows lie side by side, each as long as the longest; else what they share is counted once a part.
+    """
+    if padded:
+        return _rectangles(sorted(rows, key=_length), tokens)
+    common = _shared(min(r.row.tokens for r in rows), max(r.row.tokens for r in rows))
     parts: list[list[CheckedRow]] = []
     room = 0
-    for row in ordered:
-        own = len(row.row.tokens) - shared
-        if not parts or own > room:
-            parts.append([])
-            room = tokens - shared
-        parts[-1].append(row)
-        room -= own
+    for family in _by_length(rows):
+        own = _own(family, common)
+        if room < sum(own) <= tokens - common:
+            room = 0  # it is cut only where it does not fit into a part of its own
+        for row, new in zip(family, own, strict=True):
+            if parts and new <= room:
+                room -= new
+            else:
+                parts.append([])
+                room = tokens - len(row.row.tokens)
+            parts[-1].append(row)
     return parts
 
 
-def shares(rows: Sequence[CheckedRow], tokens: int, processes: int) -> list[list[list[CheckedRow]]]:
+def _own(family: Sequence[CheckedRow], common: int) -> list[int]:
+    """Tokens of each turn that neither the turn before nor all rows have."""
+    tokens = [row.row.tokens for row in family]
+    before = [common, *(_shared(a, b) for a, b in pairwise(tokens))]
+    return [len(all_) - shared for all_, shared in zip(tokens, before, strict=True)]
+
+
+def shares(
+    rows: Sequence[CheckedRow], tokens: int, processes: int, *, padded: bool = False
+) -> list[list[list[CheckedRow]]]:
     """For each process the parts it computes, as many for each: all of them must take part in every exchange.
 
-    Lengths are dealt out evenly; who has fewer parts computes a row again that weighs nothing.
+    Families are dealt out evenly by length; who has fewer parts computes a row again that weighs nothing.
     """
     ordered = _by_length(rows)
-    idle = ordered[0]
+    idle = ordered[0][0]
     idle = replace(idle, row=replace(idle.row, weight=0.0))
-    dealt = [ordered[rank::processes] for rank in range(processes)]
-    cut = [micro_batches(mine, tokens) if mine else [] for mine in dealt]
+    dealt = [list(chain.from_iterable(ordered[rank::processes])) for rank in range(processes)]
+    cut = [micro_batches(mine, tokens, padded=padded) if mine else [] for mine in dealt]
     most = max(len(parts) for parts in cut)
     return [parts + [[idle]] * (most - len(parts)) for parts in cut]
 
 
-def _by_length(rows: Sequence[CheckedRow]) -> list[CheckedRow]:
-    return sorted(rows, key=lambda r: (len(r.row.tokens), r.row.tokens))
+def _rectangles(rows: Sequence[CheckedRow], tokens: int) -> list[list[CheckedRow]]:
+    """Parts of ascending rows: a part computes as many tokens as its last row has, times its rows."""
+    parts: list[list[CheckedRow]] = []
+    for row in rows:
+        if not parts or (len(parts[-1]) + 1) * len(row.row.tokens) > tokens:
+            parts.append([])
+        parts[-1].append(row)
+    return parts
 
 
-def _shared(rows: Sequence[Row]) -> int:
-    low, high = min(r.tokens for r in rows), max(r.tokens for r in rows)
-    return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+def _by_length(rows: Sequence[CheckedRow]) -> list[list[CheckedRow]]:
+    """The families, shortest first."""
+    return sorted(([rows[place] for place in family] for family in families(rows)), key=lambda f: _length(f[-1]))
+
+
+def _length(row: CheckedRow) -> tuple[int, tuple[int, ...]]:
+    return len(row.row.tokens), row.row.tokens
+
+
+def _grows(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    return len(after) > len(before) and after[: len(before)] == before
+
+
+def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """Tokens at the beginning that both have."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

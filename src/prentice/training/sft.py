@@ -270,7 +270,7 @@ def _referenced(rows: Sequence[CheckedRow], loop: Loop, config: SFTConfig) -> li
     known: dict[str, tuple[float, ...]] = {}
     loop.wrapped.eval()
     with torch.no_grad():
-        for part in micro_batches(rows, config.micro_tokens) if rows else ():
+        for part in micro_batches(rows, config.micro_tokens, padded=bool(loop.model.obstacle)):
             batch = loop.model.batch([r.row for r in part])
             found = torch.split(loop.wrapped(batch), [len(r.row.reply) for r in part])
             known |= {r.example.id: tuple(x.tolist()) for r, x in zip(part, found, strict=True)}

@@ -15,6 +15,7 @@ from prentice.errors import MissingExtraError, TrainingError
 from prentice.models.chat import ChatFormat
 from prentice.models.floats import quiet
 from prentice.records import Example
+from prentice.training.attention import obstacle
 from prentice.training.check import CheckedRow, Checker, stop_ids
 from prentice.training.config import SFTConfig
 from prentice.training.engine import ForestModel
@@ -64,6 +65,13 @@ def open_checker(max_tokens: int, where: Path, base: Path, serving_tokens: SomeT
         serving_tokens=serving_tokens,
         where=where,
     )
+
+
+def is_padded(base: Path) -> bool:
+    """Whether layers of this base forbid that rows share prefixes; no weights are read."""
+    _, settings = _read(base)
+    with torch.device("meta"), quiet():
+        return bool(obstacle(AutoModelForCausalLM.from_config(settings)))
 
 
 def open_model(config: SFTConfig, base: Path) -> ForestModel:

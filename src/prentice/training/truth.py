@@ -118,7 +118,7 @@ class Truth:
         rows, splits: all rows, and those of each split.
         tokens, supervised: of the rows that can be trained on; each token of a reply is supervised.
         lengths: how long rows are.
-        sharing: what a pass computes; None: there is no row to train on.
+        sharing: what a pass computes; None: nothing is shared, or there is no row to train on.
         stops: the tokens that end replies, with how many rows each ends.
         compared: whether tokens were held against the server's.
         repeated: rows whose tokens another row has too.
@@ -144,8 +144,19 @@ class Truth:
     faults: tuple[Fault, ...]
 
 
-def look(checker: Checker, examples: Sequence[Example], config: SFTConfig, progress: Progress = _SILENT) -> Truth:
-    """Turn every example into tokens, as training does, and say what they teach."""
+def look(
+    checker: Checker,
+    examples: Sequence[Example],
+    config: SFTConfig,
+    progress: Progress = _SILENT,
+    *,
+    padded: bool = False,
+) -> Truth:
+    """Turn every example into tokens, as training does, and say what they teach.
+
+    Args:
+        padded: the base's layers forbid that beginnings are shared.
+    """
     rows, long, faults = check_all(checker, examples, progress)
     train = [row for row in rows if row.example.split == "train"]
     if not train:
@@ -159,7 +170,7 @@ def look(checker: Checker, examples: Sequence[Example], config: SFTConfig, progr
         tokens=sum(len(row.row.tokens) for row in rows),
         supervised=sum(len(row.row.reply) for row in rows),
         lengths=_lengths(checker, [*rows, *long], len(long)),
-        sharing=_sharing(rows, config) if train else None,
+        sharing=_sharing(rows, config) if train and not padded else None,
         stops=dict(Counter(_decoded(checker, row.row.reply[-1:]) for row in rows)),
         compared=checker.serving_tokens is not None,
         repeated=_repeated(rows),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prentice.training.attention import SMALL
-from prentice.training.batches import order, shares
+from prentice.training.batches import Order, shares
 from prentice.training.check import CheckedRow
 from prentice.training.compared import compared
 from prentice.training.config import SFTConfig
@@ -16,26 +16,27 @@ ENOUGH = 400_000
 """Tokens that are planted; the rest of a larger dataset is taken to be like them."""
 
 
-def work_of(rows: Sequence[CheckedRow], config: SFTConfig, processes: int = 1) -> Work:
+def work_of(rows: Sequence[CheckedRow], config: SFTConfig, processes: int = 1, *, padded: bool = False) -> Work:
     """What a run on these rows computes.
 
     Args:
         rows: at least one of them in the split `train`.
         processes: that train together.
+        padded: the base's layers forbid sharing, so rows are filled up to the longest.
     """
     train, val = ([r for r in rows if r.example.split == split] for split in ("train", "val"))
     lengths = [len(r.row.tokens) for r in train]
-    shuffled = [train[place] for place in order(train, config.seed, 0, by_weight=False)]
+    shuffled = [train[place] for place in Order(train, config.seed).of(0)]
     steps = [shuffled[begin : begin + config.batch] for begin in range(0, len(shuffled), config.batch)]
     seen = _first(steps)
-    cut = [_parts(step, config.micro_tokens, processes) for step in seen]
+    cut = [_parts(step, config.micro_tokens, processes, padded) for step in seen]
     parts = [part for step in cut for part in step]
     return Work(
         rows=len(train),
         val_rows=len(val),
         tokens=sum(lengths),
         epoch=_sum(parts).times(len(train) / sum(map(len, seen))),
-        validation=_passed(val, config, processes),
+        validation=_passed(val, config, processes, padded),
         largest=Part(*map(max, zip(*(part.values for part in parts), strict=True))),
         parts=max(len(step) for step in cut) / processes,
         longest=max(lengths),
@@ -44,11 +45,11 @@ def work_of(rows: Sequence[CheckedRow], config: SFTConfig, processes: int = 1) -
     )
 
 
-def _passed(val: Sequence[CheckedRow], config: SFTConfig, processes: int) -> Part:
+def _passed(val: Sequence[CheckedRow], config: SFTConfig, processes: int, padded: bool) -> Part:
     if not val:
         return Part()
     some = val[: max(1, round(len(val) * ENOUGH / max(ENOUGH, sum(len(r.row.tokens) for r in val))))]
-    return _sum(_parts(some, config.micro_tokens, processes)).times(len(val) / len(some))
+    return _sum(_parts(some, config.micro_tokens, processes, padded)).times(len(val) / len(some))
 
 
 def _first(steps: Sequence[Sequence[CheckedRow]]) -> list[Sequence[CheckedRow]]:
@@ -63,9 +64,18 @@ def _first(steps: Sequence[Sequence[CheckedRow]]) -> list[Sequence[CheckedRow]]:
     return found
 
 
-def _parts(step: Sequence[CheckedRow], tokens: int, processes: int) -> list[Part]:
+def _parts(step: Sequence[CheckedRow], tokens: int, processes: int, padded: bool) -> list[Part]:
     """The parts of all processes."""
-    return [part_of(plant([r.row for r in part])) for mine in shares(step, tokens, processes) for part in mine]
+    dealt = shares(step, tokens, processes, padded=padded)
+    return [_rectangle(part) if padded else part_of(plant([r.row for r in part])) for mine in dealt for part in mine]
+
+
+def _rectangle(rows: Sequence[CheckedRow]) -> Part:
+    """What rows side by side take."""
+    longest = max(len(r.row.tokens) for r in rows)
+    nodes, pairs = float(len(rows) * longest), float(len(rows) * longest * longest)
+    scores = (pairs, 0.0) if longest * longest <= SMALL else (0.0, pairs)
+    return Part(nodes, float(sum(len(r.row.reply) for r in rows)), nodes, nodes, *scores)
 
 
 def part_of(forest: Forest) -> Part:
