@@ -155,12 +155,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from prentice.records import ModelSource
-from prentice.training.batches import order, shares
-from prentice.training.check import CheckedRow
-from prentice.training.config import LaunchConfig, SelectConfig, SFTConfig
-from prentice.training.forest import Row, plant
-from prentice.training.launch import train_in_processes
-from prentice.training.losses import importance_loss
+from prentice.training.config import SFTConfig
 from prentice.training.sft import train_sft
 dataset, base, out, config = sys.argv[1:]
 source = ModelSource(name="tiny", source="path:tiny", sha256="0" * 64)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 
-from prentice.errors import TrainingError
+from prentice.errors import PrenticeError, TrainingError
 from prentice.training.check import CheckedRow
 
-NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
-"""What torch's errors say, on a CPU and on a GPU."""
+NO_MEMORY = ("not enough memory", "n't allocate memory", "cannot allocate memory", "out of memory", "alloc_failed")
+"""What the errors of torch, safetensors and a GPU's libraries say."""
+LONG_ROWS = 'leave longer rows out while curating, or set train.sft.method = "qlora" on a GPU'
+MANY_WEIGHTS = 'train a smaller base, or set train.sft.method = "lora", or "qlora" on a GPU'
 
 
 class NotANumberError(TrainingError):
@@ -28,29 +30,39 @@ def not_a_number(where: Path, row: CheckedRow, step: int) -> NotANumberError:
 
 
 @contextmanager
-def memory_named(rows: Sequence[CheckedRow], step: int) -> Iterator[None]:
-    """Say of a batch that memory does not hold what it was, and what to set.
+def memory_named(where: str, hint: str) -> Iterator[None]:
+    """Where memory ends, say in one line at what, and what to set.
 
+    Args:
+        where: goes on after "out of memory".
     Raises: TrainingError.
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not _is_about_memory(error):
+    except Exception as error:
+        if isinstance(error, PrenticeError) or not _is_about_memory(error):
             raise
-        longest = max(rows, key=lambda row: len(row.row.tokens))
-        tokens, length = sum(len(row.row.tokens) for row in rows), len(longest.row.tokens)
-        hint = (
-            f"set train.sft.micro_tokens = {max(length, tokens // 2)}: memory changes, the result does not"
-            if len(rows) > 1
-            else f'drop rows as long: train.sft.max_tokens = {length - 1}, or train.sft.method = "qlora" on a GPU'
-        )
-        raise TrainingError(
-            f"out of memory at step {step}: {len(rows)} rows of {tokens:,} tokens computed at once, the longest "
-            f"{longest.example.id} of {length:,}",
-            hint,
-        ) from error
+        raise TrainingError(f"out of memory {where}", hint) from error
 
 
-def _is_about_memory(error: BaseException) -> bool:
-    return any(words in str(error).lower() for words in NO_MEMORY)
+def at_once(rows: Sequence[CheckedRow], when: str, cut: int, computed: int | None = None) -> tuple[str, str]:
+    """Rows computed at once, as `memory_named` takes them.
+
+    Args:
+        cut: `micro_tokens` as it is set.
+        computed: tokens after sharing or padding; None: not known yet.
+    """
+    longest = max(rows, key=lambda row: len(row.row.tokens))
+    tokens, length = sum(len(row.row.tokens) for row in rows), len(longest.row.tokens)
+    smaller = max(length, min(cut, tokens if computed is None else computed) // 2)
+    hint = f"set train.sft.micro_tokens = {smaller}: memory changes, the result does not"
+    return (
+        f"{when}: {len(rows)} rows of {tokens:,} tokens computed at once, the longest "
+        f"{longest.example.id} of {length:,}",
+        hint if len(rows) > 1 and smaller < cut else LONG_ROWS,
+    )
+
+
+def _is_about_memory(error: Exception) -> bool:
+    about = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return about or any(words in str(error).lower() for words in NO_MEMORY)

@@ -26,7 +26,7 @@ from prentice.training import state
 from prentice.training.batches import Order, shares
 from prentice.training.check import CheckedRow
 from prentice.training.engine import ForestModel
-from prentice.training.faults import memory_named, not_a_number
+from prentice.training.faults import MANY_WEIGHTS, at_once, memory_named, not_a_number
 from prentice.training.forest import Batch
 
 Loss = Callable[[Tensor, Batch], Tensor]
@@ -156,6 +156,10 @@ class Loop:
 
     def save(self) -> None:
         """Write the state; every process must ask."""
+        with memory_named(f"when the state of step {self.course.step} was saved", MANY_WEIGHTS):
+            self._save()
+
+    def _save(self) -> None:
         tensors = {state.WEIGHT + name: t for name, t in state.whole(state.trained(self.model)).items()}
         tensors |= {state.BEST + name: t for name, t in state.whole(self.best or {}).items()}
         known = state.whole(state.moments(self.model, self.optimizer))
@@ -195,15 +199,17 @@ class Loop:
         norm = torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], CLIP)
         if not torch.isfinite(norm.full_tensor() if isinstance(norm, DTensor) else norm):
             raise not_a_number(self.where, rows[0], self.course.step + 1)
-        self.optimizer.step()
+        with memory_named(f"when the weights were changed at step {self.course.step + 1}", MANY_WEIGHTS):
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         loss, tokens = self.accelerator.reduce(value, "sum").tolist()
         return loss, round(tokens)
 
     def _part(self, part: Sequence[CheckedRow], total: float) -> Tensor:
         """Gradient of one part; returns its share of the step's loss, and the tokens computed."""
-        with memory_named(part, self.course.step + 1):
-            batch = self.model.batch([row.row for row in part])
+        when = f"at step {self.course.step + 1}"
+        batch = self._batch(part, when)
+        with memory_named(*at_once(part, when, self.plan.micro_tokens, batch.ids.numel())):
             logprobs = self.wrapped(batch)
             loss = self.loss(logprobs, batch) / total
             if not torch.isfinite(loss):
@@ -213,6 +219,10 @@ class Loop:
             self.accelerator.backward(loss * self.accelerator.num_processes)
         idle = batch.weights.sum() == 0
         return torch.tensor([loss.item(), 0 if idle else batch.ids.numel()], dtype=torch.float64, device=loss.device)
+
+    def _batch(self, rows: Sequence[CheckedRow], when: str) -> Batch:
+        with memory_named(*at_once(rows, when, self.plan.micro_tokens)):
+            return self.model.batch([row.row for row in rows])
 
     def _validate(self) -> dict[str, float]:
         """What is known of the weights as they are; remembers them if they are the best so far."""
@@ -232,11 +242,13 @@ class Loop:
 
     def _val_loss(self) -> float:
         self.wrapped.eval()
+        when = f"in the validation after step {self.course.step}"
         total, value = self._weight(self.val_rows), torch.zeros(1, dtype=torch.float64, device=self.model.device)
         with torch.no_grad():
             for part in self._mine(self.val_rows):
-                batch = self.model.batch([r.row for r in part])
-                value += self.measure(self.wrapped(batch), batch).item() / total
+                batch = self._batch(part, when)
+                with memory_named(*at_once(part, when, self.plan.micro_tokens, batch.ids.numel())):
+                    value += self.measure(self.wrapped(batch), batch).item() / total
         return float(self.accelerator.reduce(value, "sum"))
 
     def _learnt_enough(self) -> bool:
@@ -301,7 +313,8 @@ class Loop:
 def _prepared(accelerator: Accelerator, model: ForestModel, rate: float) -> tuple[Any, torch.optim.Optimizer]:
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
-    wrapped, held = accelerator.prepare(model, optimizer)
+    with memory_named("when the weights were put where they are trained", MANY_WEIGHTS):
+        wrapped, held = accelerator.prepare(model, optimizer)
     # accelerate's wrapper skips steps for mixed precision's sake, and has no state of its own
     inner: torch.optim.Optimizer = held.optimizer
     return wrapped, inner

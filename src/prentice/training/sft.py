@@ -24,7 +24,7 @@ from prentice.training.batches import micro_batches
 from prentice.training.check import CheckedRow
 from prentice.training.compared import compared
 from prentice.training.config import SFTConfig
-from prentice.training.faults import NotANumberError
+from prentice.training.faults import MANY_WEIGHTS, NotANumberError, at_once, memory_named
 from prentice.training.loop import Course, Judge, Loop, Plan
 from prentice.training.losses import REFERENCE, importance_loss, sft_loss
 from prentice.training.proof import prove
@@ -165,7 +165,9 @@ class _Run:
         )
         if not (start.model.narrow and loop.sharded):  # its weights cannot be taken to float32 and back
             some = start.train[: compared([len(r.row.tokens) for r in start.train])]
-            self.difference = prove(loop.model, [r.row for r in some], through=loop.wrapped)
+            # micro_tokens does not say how many are compared
+            with memory_named(*at_once(some, "when the gradient was compared with the padded batch's", cut=0)):
+                self.difference = prove(loop.model, [r.row for r in some], through=loop.wrapped)
         if importance:
             loop.rows = _referenced(start.train, loop, self.config)
             loop.measure = sft_loss  # weighted by importance, a row that the student unlearns would seem learnt
@@ -221,6 +223,10 @@ class _Run:
 
     def write_weights(self, loop: Loop, out: Path) -> None:
         """Write `adapter/` or `model/` into `out`; every process must ask, the first one writes."""
+        with memory_named("when the weights were written", MANY_WEIGHTS):
+            self._write_weights(loop, out)
+
+    def _write_weights(self, loop: Loop, out: Path) -> None:
         trained = loop.model.model
         sharded = dict(trained.named_parameters()) if self.config.method == "full" else state.trained(trained)
         weights = state.whole(sharded) if loop.sharded else None
@@ -271,8 +277,9 @@ def _referenced(rows: Sequence[CheckedRow], loop: Loop, config: SFTConfig) -> li
     loop.wrapped.eval()
     with torch.no_grad():
         for part in micro_batches(rows, config.micro_tokens, padded=bool(loop.model.obstacle)):
-            batch = loop.model.batch([r.row for r in part])
-            found = torch.split(loop.wrapped(batch), [len(r.row.reply) for r in part])
+            with memory_named(*at_once(part, "when the untrained student was asked", config.micro_tokens)):
+                batch = loop.model.batch([r.row for r in part])
+                found = torch.split(loop.wrapped(batch), [len(r.row.reply) for r in part])
             known |= {r.example.id: tuple(x.tolist()) for r, x in zip(part, found, strict=True)}
     return [replace(r, row=replace(r.row, given={REFERENCE: known[r.example.id]})) for r in rows]
 

@@ -19,6 +19,7 @@ from prentice.training.attention import obstacle
 from prentice.training.check import CheckedRow, Checker, stop_ids
 from prentice.training.config import SFTConfig
 from prentice.training.engine import ForestModel
+from prentice.training.faults import MANY_WEIGHTS, memory_named
 from prentice.training.lora import add_adapter, fuse_adapters
 
 SomeTokens = Callable[[str], list[int]]
@@ -79,11 +80,12 @@ def open_model(config: SFTConfig, base: Path) -> ForestModel:
     on_gpu, narrow = torch.cuda.is_available(), config.precision == "bfloat16"
     # trained weights stay float32, or small updates would be rounded away; frozen ones need no more than they use
     dtype = torch.bfloat16 if narrow and config.method != "full" else torch.float32
-    with quiet():
-        lm = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **_in_four_bits(config, dtype))
-    model = ForestModel(_prepare(config, lm), narrow=narrow, flex=on_gpu)
-    fuse_adapters(model)
-    return model.to("cuda" if on_gpu else "cpu")
+    with memory_named("when the base was loaded", MANY_WEIGHTS):
+        with quiet():
+            lm = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **_in_four_bits(config, dtype))
+        model = ForestModel(_prepare(config, lm), narrow=narrow, flex=on_gpu)
+        fuse_adapters(model)
+        return model.to("cuda" if on_gpu else "cpu")
 
 
 def _read(base: Path) -> tuple[Any, Any]:

@@ -1,0 +1,149 @@
+"""What goes wrong in the middle of a run ends it in one line: where it happened, and what to set."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from prentice.errors import TrainingError
+from prentice.progress import Silent
+from prentice.training.check import CheckedRow
+from prentice.training.config import SFTConfig
+from prentice.training.faults import at_once, memory_named
+from prentice.training.forest import Batch, Row
+from prentice.training.loop import Loop, Plan
+from prentice.training.losses import sft_loss
+from prentice.training.start import open_start
+from tiny_models import write_tiny_llama
+from training_models import examples, write_family
+
+WHERE = Path("rows.parquet")
+CONFIG = SFTConfig(lora_rank=4, lora_alpha=8)
+PLAN = Plan(
+    epochs=2,
+    batch=4,
+    micro_tokens=8192,
+    learning_rate=0.01,
+    schedule="cosine",
+    warmup=0.0,
+    seed=0,
+    by_weight=False,
+    patience=0,
+    save_seconds=1e9,
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_llama(tmp_path_factory.mktemp("base"))
+
+
+def loop(base: Path, out: Path, *, loss: Any = sft_loss, count: int = 8, val: int = 0, **plan: Any) -> Loop:
+    start = open_start(CONFIG, examples(count, val=val), WHERE, base, None)
+    settings = replace(PLAN, **plan)
+    return Loop(start.model, loss, start.train, start.val, settings, out=out, fingerprint="f", where=WHERE)
+
+
+def row_of(length: int, first: int = 1) -> CheckedRow:
+    return CheckedRow(examples(1)[0], Row((first,) * (length - 1), (2,)), "", "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "cut", "computed", "expected"),
+    [
+        ([row_of(100)] * 8, 8192, 800, "micro_tokens = 400"),
+        ([row_of(100)] * 200, 8192, 6000, "micro_tokens = 3000"),  # 20 000 tokens, of which most are shared
+        ([row_of(100)] * 20, 1500, None, "micro_tokens = 750"),
+        ([row_of(1000), row_of(10)], 8192, 1010, "micro_tokens = 1000"),
+        ([row_of(1000), row_of(10)], 1000, 1000, "leave longer rows out"),  # already as small as that
+        ([row_of(1000)], 8192, 1000, "leave longer rows out"),
+    ],
+)
+def test_what_is_told_to_set_is_less_than_what_is_set(
+    rows: list[CheckedRow], cut: int, computed: int | None, expected: str
+) -> None:
+    problem, hint = at_once(rows, "at step 3", cut, computed)
+    assert expected in hint
+    assert problem.startswith(f"at step 3: {len(rows)} rows of ")
+
+
+def test_other_errors_pass_and_a_line_that_was_said_is_not_said_again() -> None:
+    with pytest.raises(RuntimeError, match="shapes differ"), memory_named("here", "hint"):
+        raise RuntimeError("shapes differ")
+    with (
+        pytest.raises(TrainingError, match=r"^out of memory inside"),
+        memory_named("outside", "hint"),
+        memory_named("inside", "hint"),
+    ):
+        raise torch.OutOfMemoryError
+
+
+def test_memory_that_ends_while_validating_or_changing_weights_says_so(base: Path, tmp_path: Path) -> None:
+    def little(logprobs: Tensor, batch: Batch) -> Tensor:
+        if not torch.is_grad_enabled():
+            raise torch.OutOfMemoryError
+        return sft_loss(logprobs, batch)
+
+    with pytest.raises(TrainingError, match=r"out of memory in the validation after step 1: 4 rows of .* tokens"):
+        loop(base, tmp_path, loss=little, val=4).run(Silent())
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    other = loop(base, tmp_path)
+    other.optimizer.register_step_pre_hook(full)
+    with pytest.raises(TrainingError, match="out of memory when the weights were changed at step 1") as caught:
+        other.run(Silent())
+    assert "smaller base" in caught.value.hint
+
+
+LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+from torch.nn.modules.module import register_module_forward_pre_hook
+from transformers import AutoTokenizer
+from prentice.records import ModelSource
+from prentice.training.config import SFTConfig
+from prentice.training.sft import Links, train_examples
+from training_models import examples
+
+def little():
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**24, -1))
+
+base, out, where, system = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(base)
+
+def serving(text):  # the rows are checked before the base is loaded
+    if where == "load":
+        little()
+    return tokenizer(text, add_special_tokens=False).input_ids
+
+if where == "compare":
+    register_module_forward_pre_hook(lambda module, inputs: little())
+rows, links = examples(8, system=system), Links(serving_tokens=serving)
+source = ModelSource(name="tiny", source="path:tiny", sha256="0" * 64)
+train_examples(SFTConfig(), rows, Path("rows.parquet"), base=Path(base), out=Path(out), source=source, links=links)
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("load", "when the base was loaded"),
+        ("compare", "when the gradient was compared with the padded batch's: "),
+    ],
+)
+def test_memory_that_ends_before_the_first_step_is_one_line(tmp_path: Path, where: str, said: str) -> None:
+    pytest.importorskip("resource")
+    base = write_family("llama", tmp_path / "base", hidden_size=512, intermediate_size=8192)
+    command = [sys.executable, "-c", LITTLE_MEMORY, str(base), str(tmp_path / "out"), where, "Be short. " * 40]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    assert f"TrainingError: out of memory {said}" in done.stderr.splitlines()[-1]
