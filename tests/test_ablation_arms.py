@@ -13,6 +13,7 @@ from prentice.pipeline.ablation.plan import Run
 from prentice.pipeline.ablation.sizes import Sizes
 from prentice.pipeline.ablation.work import Work
 from prentice.progress import Silent
+from prentice.training.start import open_checker
 from tiny_models import write_tiny_llama
 
 
@@ -129,6 +130,34 @@ def test_two_tries_are_too_few_to_agree(base: Path, tmp_path: Path) -> None:
 def test_an_arm_without_its_metric_is_left_out_with_the_metrics_name(base: Path, tmp_path: Path) -> None:
     compared, _ = planned(write_ablation_project(tmp_path / "p", base), "evaluate.metric=politeness")
     assert "no episode has a metric 'politeness'" in compared.left_out["best"]
+
+
+def test_attempts_are_bounded_by_single_tries_where_no_arm_chooses_among_several(base: Path, tmp_path: Path) -> None:
+    folder = write_ablation_project(tmp_path / "p", base, deep=5)
+    assert planned(folder, 'ablate.arms=["all"]')[0].pools.attempts == 60
+    assert planned(folder)[0].pools.attempts == 15
+
+
+def test_weights_of_curation_weigh_no_other_arm(base: Path, tmp_path: Path) -> None:
+    # a wrong episode would weigh nothing, and a row that weighs nothing is an error
+    compared, _ = planned(write_ablation_project(tmp_path / "p", base), "curate.weight_by=3 * success")
+    assert compared.left_out == {}
+    assert {e.weight for e in compared.rows["curated"].examples} == {3.0}
+    assert {e.weight for name in ("all", "random", "human") for e in compared.rows[name].examples} == {1.0}
+
+
+def test_rows_that_no_run_could_train_on_are_left_out_of_an_arm_and_counted(base: Path, tmp_path: Path) -> None:
+    folder = write_ablation_project(tmp_path / "p", base)
+    whole, _ = planned(folder)
+    checker = open_checker(512, Path("rows"), base)
+    lengths = [len(r.row.tokens) for r in checker.check(whole.rows["all"].examples)]
+    compared, _ = planned(folder, f"train.sft.max_tokens={max(lengths) - 1}")
+    lost = lengths.count(max(lengths))
+    assert len(compared.rows["all"].examples) == 60 - lost
+    assert f"; {lost} of 60 rows cannot be trained on, the first since it is longer than" in compared.told(
+        compared.chosen[1]
+    )
+    assert compared.told(compared.chosen[0]).endswith("CPU-s)"), "curated rows are what the user would train on"
 
 
 def test_fewer_rows_are_among_more_rows_of_the_same_seed(filled: tuple[Arms, list[Run]]) -> None:

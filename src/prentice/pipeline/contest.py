@@ -44,10 +44,6 @@ def contest(
     config = project.config.evaluate
     cases = project.task.cases(config.split)[: config.cases or None]
     contestants = _Contestants(project, export, base, live_teacher, progress)
-    # as the teacher's own rollout, but one attempt at every case
-    rules = project.config.rollout.model_copy(update={"tries": 1, "cases": 0, "concurrency": None})
-    if config.temperature is not None:
-        rules = rules.model_copy(update={"temperature": config.temperature})
     moment = utc_now().isoformat() if anew else ""
     episodes: dict[str, Sequence[Episode]] = {}
     with project.store() as store:
@@ -58,7 +54,7 @@ def contest(
                 policy,
                 cases,
                 store,
-                rules,
+                project.held_out_rules,
                 audience=audience,
                 identity=f"{identity}{moment}",
                 progress=progress,

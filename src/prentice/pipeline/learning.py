@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 
+from prentice.errors import DataError
 from prentice.models.catalogue import Model
 from prentice.pipeline.project import Project
 from prentice.progress import Progress, Silent
-from prentice.records import Checkpoint
+from prentice.records import Checkpoint, Episode
 from prentice.records.store import Store
 from prentice.rollouts import play_all
 from prentice.tasks import Case
@@ -73,12 +75,25 @@ def _played(project: Project, gguf: Path, cases: Sequence[Case], store: Path) ->
     """Plays them greedily, one try each, in a store of their own: nobody shall learn from these episodes."""
     from prentice.models.local import LocalModel
 
-    rules = project.config.rollout.model_copy(update={"tries": 1, "cases": 0, "concurrency": None})
-    if project.config.evaluate.temperature is not None:
-        rules = rules.model_copy(update={"temperature": project.config.evaluate.temperature})
     policy = LocalModel(gguf, name="student", threads=project.config.threads)
     with Store.open(store) as episodes:
-        run = play_all(project.task, policy, cases, episodes, rules, audience="student", progress=Silent())
-        metric = project.config.evaluate.metric
-        right = sum(e.failure is None and bool(e.metric(metric)) for e in episodes.episodes(run=run))
-    return right / len(cases)
+        run = play_all(
+            project.task, policy, cases, episodes, project.held_out_rules, audience="student", progress=Silent()
+        )
+        return fmean(success(e, project.config.evaluate.metric) for e in episodes.episodes(run=run))
+
+
+def success(episode: Episode, metric: str) -> float:
+    """What the environment said of an episode, from 0 to 1; one that failed is none.
+
+    Raises: DataError if it said nothing that is a share of success.
+    """
+    if episode.failure is not None:
+        return 0.0
+    value = episode.metric(metric)
+    if value is None or isinstance(value, str) or not 0 <= value <= 1:
+        raise DataError(
+            f"episode of case {episode.case!r}: metric {metric!r} is {value!r}, not a flag or a share from 0 to 1",
+            "name another one: evaluate.metric",
+        )
+    return float(value)

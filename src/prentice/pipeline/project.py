@@ -202,6 +202,13 @@ class Project:
         return digest([sha256_of(file) for file in recording_files(spec, self.folder)])
 
     @property
+    def held_out_rules(self) -> RolloutConfig:
+        """How students play held-out cases: as the teacher played, one try of each, at the report's temperature."""
+        rules = self.config.rollout.model_copy(update={"tries": 1, "cases": 0, "concurrency": None})
+        heat = self.config.evaluate.temperature
+        return rules if heat is None else rules.model_copy(update={"temperature": heat})
+
+    @property
     def base(self) -> str:
         """The student's base: a name of the catalogue, or a path, taken from the project's folder."""
         name = self.config.student.base

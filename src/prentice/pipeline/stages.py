@@ -17,6 +17,7 @@ from prentice.curation import curate, summary
 from prentice.errors import PrenticeError
 from prentice.evaluation import write_report
 from prentice.models import catalogue
+from prentice.pipeline.bases import base_gguf, trainable_base
 from prentice.pipeline.contest import contest
 from prentice.pipeline.learning import learn
 from prentice.pipeline.project import Project
@@ -183,11 +184,11 @@ def _played_while_training(project: Project) -> list[JsonValue]:
 
 
 def _train(context: Context, out: Path) -> Facts:
-    base, _ = _base(context)
+    base, _ = trainable_base(context.project, context.progress)
     checkpoint = learn(
         context.project,
         base=base,
-        gguf=_base_gguf(context),
+        gguf=base_gguf(context.project, base, context.progress),
         dataset=context.folder("curate"),
         out=out,
         progress=context.progress,
@@ -204,7 +205,7 @@ def _export_inputs(context: Context) -> JsonValue:
 def _export(context: Context, out: Path) -> Facts:
     from prentice.training.export import export
 
-    _, weights = _base(context)
+    base, weights = trainable_base(context.project, context.progress)
     manifest, examples = read_dataset(context.folder("curate"))
     exported = export(
         context.project.config.export,
@@ -216,33 +217,12 @@ def _export(context: Context, out: Path) -> Facts:
         manifest=manifest,
         choices=_choices(context.project),
     )
-    base = _base_gguf(context)
+    served = base_gguf(context.project, base, context.progress)
     return {
         "gguf": exported.gguf,
-        "base": str(base.relative_to(context.project.home)),
+        "base": str(served.relative_to(context.project.home)),
         "agreement": exported.agreement,
     }
-
-
-def _base(context: Context) -> tuple[catalogue.Model, Path]:
-    """The student's base and its float weights."""
-    project = context.project
-    base = catalogue.get(project.base, offline=project.config.offline, progress=context.progress)
-    if base.safetensors is None:
-        raise PrenticeError(f"student {base.name!r} cannot be trained: it comes as GGUF only", "choose another base")
-    return base, base.safetensors
-
-
-def _base_gguf(context: Context) -> Path:
-    """The untrained base as it would be served, made from the weights that are trained."""
-    from prentice.training.export import export
-
-    base, weights = _base(context)
-    config = context.project.config.export
-    out = context.project.home / "bases" / f"{base.name}-{config.quantization}-{digest(base.source)[:12]}"
-    if not (out / "export.json").exists():
-        export(config, checkpoint=None, base=weights, out=out, rows=(), progress=context.progress)
-    return next(out.glob("*.gguf"))
 
 
 def _choices(project: Project) -> tuple[str, ...]:

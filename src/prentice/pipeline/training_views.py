@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from prentice.errors import ConfigError, PrenticeError
 from prentice.models import catalogue
+from prentice.pipeline.bases import base_gguf, trainable_base
 from prentice.pipeline.project import Project
-from prentice.pipeline.stages import STAGES, Context, _base, _base_gguf, all_played
+from prentice.pipeline.stages import STAGES, Context, all_played
 from prentice.pipeline.walk import _finished
 from prentice.progress import Progress
 from prentice.records.parquet import ROWS, read_dataset
@@ -35,8 +36,8 @@ def look_at_rows(folder: Path, overrides: Sequence[str], progress: Progress) -> 
     context = Context(Project(folder, overrides), progress)
     dataset, config = curated(context), context.project.config.train.sft
     _, examples = read_dataset(dataset)
-    _, base = _base(context)
-    server = LocalModel(_base_gguf(context), threads=1, context=512)
+    model, base = trainable_base(context.project, progress)
+    server = LocalModel(base_gguf(context.project, model, progress), threads=1, context=512)
     try:
         # replies come again and again: each text is asked for once
         checker = open_checker(config.max_tokens, dataset / ROWS, base, cache(server.tokens))

@@ -42,7 +42,7 @@ class Plan:
     """How long and how fast to train.
 
     Args:
-        epochs: passes over the rows.
+        epochs: passes over the rows; the last one may be a part.
         batch: rows per optimizer step.
         micro_tokens: tokens computed at once; a step with more is accumulated.
         learning_rate: at its highest.
@@ -115,7 +115,9 @@ class Loop:
         self.measure = loss
         self.judge: Judge | None = None
         self.per_epoch = math.ceil(len(rows) / plan.batch)
-        self.steps = max(1, round(self.per_epoch * plan.epochs))
+        self.visits = max(1, round(len(rows) * plan.epochs))
+        whole, rest = divmod(self.visits, len(rows))
+        self.steps = whole * self.per_epoch + math.ceil(rest / plan.batch)
         # left to itself it takes a Mac's GPU, where the model is not and numbers of 64 bits cannot be
         self.accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
         self.wrapped, self.optimizer = _prepared(self.accelerator, model, plan.learning_rate)
@@ -131,9 +133,9 @@ class Loop:
         """
         self._resume()
         self._write_curve()
-        visits = [len(self._places(step)) for step in range(self.steps)]
+        done = sum(len(self._places(step)) for step in range(self.course.step))
         saved = time.monotonic()
-        with progress.bar("training", sum(visits), "rows", done=sum(visits[: self.course.step])) as bar:
+        with progress.bar("training", self.visits, "rows", done=done) as bar:
             while self.course.step < self.steps and not self._learnt_enough():
                 self._step(bar)
                 if self._all_say(time.monotonic() - saved >= self.plan.save_seconds):
@@ -173,7 +175,8 @@ class Loop:
         rows = self._rows_of(self.course.step)
         value, tokens = self._descend(rows)
         rate = self.schedule.get_last_lr()[0]
-        facts = {"loss": value, "lr": rate, "rows": float(len(rows)), "tokens": float(tokens)}
+        learnt = float(sum(len(row.row.reply) for row in rows))
+        facts = {"loss": value, "lr": rate, "rows": float(len(rows)), "tokens": float(tokens), "supervised": learnt}
         self.schedule.step()
         self.course.step += 1
         self.course.seconds += time.perf_counter() - begin
@@ -270,8 +273,9 @@ class Loop:
 
     def _places(self, step: int) -> range:
         """Where a step's rows lie in the shuffled order of its epoch."""
-        begin = step % self.per_epoch * self.plan.batch
-        return range(begin, min(begin + self.plan.batch, len(self.rows)))
+        epoch, place = divmod(step, self.per_epoch)
+        begin, left = place * self.plan.batch, self.visits - epoch * len(self.rows)
+        return range(begin, min(begin + self.plan.batch, len(self.rows), left))
 
     def _resume(self) -> None:
         found = state.load(self.out, self.fingerprint)

@@ -256,6 +256,7 @@ class _Run:
             "visits": visits,
             "rows_per_second": visits / seconds,
             "supervised_tokens": float(sum(len(r.row.reply) for r in self.start.train)),
+            "supervised_seen": sum(line["supervised"] for line in course.curve),
             "tokens_per_second": sum(line["tokens"] for line in course.curve) / seconds,
             "weights_held": held,
             "loss_first": course.curve[0]["loss"],

@@ -36,7 +36,15 @@ class Arm:
     """Laid over [train.sft] weights."""
 
 
-_EVERYTHING = {"keep": "not failed", "keep_turns": "", "best_per_case": 0, "max_per_reply": 0, "max_rows": 0}
+_EVERYTHING: Mapping[str, Any] = {
+    "keep": "not failed",
+    "keep_turns": "",
+    "best_per_case": 0,
+    "max_per_reply": 0,
+    "max_rows": 0,
+    "weight_by": None,
+}
+"""Nothing that [curate] chooses or weighs by."""
 
 
 def arms(tries: int, metric: str) -> Mapping[ArmName, Arm]:

@@ -12,6 +12,7 @@ from prentice.pipeline.ablation.arms import FEWEST_TO_AGREE, Arm, Pool, Rows, ar
 from prentice.pipeline.ablation.plan import Budget, Run
 from prentice.pipeline.ablation.pools import Pools, played, pools
 from prentice.pipeline.ablation.work import Results, Work
+from prentice.pipeline.learning import success
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
 from prentice.records import Episode, utc_now
@@ -35,6 +36,8 @@ class Arms:
     """Of each arm that has some."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Of the others: why."""
+    faulty: dict[str, str] = field(default_factory=dict)
+    """Of arms some of whose rows cannot be trained on: how many, and why the first one."""
     costs: dict[Pool, str] = field(default_factory=dict)
     """What the teacher's attempts took."""
 
@@ -73,7 +76,16 @@ class Arms:
         if arm.pool == "deep" and self.pools.without:
             raise PrenticeError(self.pools.without)
         source = episodes["wide" if arm.pool == "people" else arm.pool]
-        self.rows[arm.name] = rows_of(arm, work.project.config.curate, source, work.project.task, out, work.progress)
+        rows = rows_of(arm, work.project.config.curate, source, work.project.task, out, work.progress)
+        # of the curated rows each must be fit, as in any run; the other arms hold what curation was there to keep out
+        if arm.name != CURATED:
+            rows, self.faulty[arm.name] = work.student.trainable(rows, out)
+        self.rows[arm.name] = rows
+
+    def told(self, arm: Arm) -> str:
+        """What an arm is, what the teacher took for it, and how many of its rows cannot be trained on."""
+        cost = f" ({self.costs[arm.pool]})" if arm.pool in self.costs else ""
+        return f"{arm.name}: {arm.meaning}{cost}{self.faulty.get(arm.name, '')}"
 
     def runs(self, work: Work) -> list[Run]:
         """Every student that is to be trained."""
@@ -85,7 +97,10 @@ def ablate_curation(project: Project, progress: Progress) -> tuple[Ablation, Pat
     """Train and play every arm; returns the result and the folder of its files. What is done is not done again."""
     work, compared = Work.of(project, progress), Arms.of(project)
     with claimed(work.home / "rows", wait=True):  # a second process of the same command writes the same
-        compared.fill(work, teachers_work(work, compared), work.home / "rows")
+        episodes = teachers_work(work, compared)
+        for episode in episodes["wide"]:
+            success(episode, project.config.evaluate.metric)  # before hours are spent on what cannot be counted
+        compared.fill(work, episodes, work.home / "rows")
     runs, references = compared.runs(work), work.references()
     return work.carry_out(runs, lambda results: told(work, compared, runs, results, references))
 
@@ -124,7 +139,7 @@ def told(
         split=config.split,
         metric=config.metric,
         tables=tuple(tables),
-        notes=tuple(f"{arm.name}: {arm.meaning} ({compared.costs[arm.pool]})" for arm in compared.chosen),
+        notes=tuple(compared.told(arm) for arm in compared.chosen),
         references=dict(references),
         created=utc_now().isoformat(timespec="seconds"),
     )

@@ -83,8 +83,10 @@ class Planner:
     def _within(self, budget: float, rows: Rows, sft: SFTConfig) -> SFTConfig:
         """So many epochs that `budget` supervised tokens are seen; as they are if that is about the same."""
         own = sft.epochs * self._tokens(rows)
+        # who may stop early would not see its tokens
+        whole = sft.model_copy(update={"select": sft.select.model_copy(update={"patience": 0})})
         same = abs(budget / own - 1) <= CLOSE
-        return sft if same else sft.model_copy(update={"epochs": round(sft.epochs * budget / own, 4)})
+        return whole if same else whole.model_copy(update={"epochs": round(sft.epochs * budget / own, 4)})
 
     def _tokens(self, rows: Rows) -> int:
         return self.student.tokens(rows.split("train"))

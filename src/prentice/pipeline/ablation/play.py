@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from prentice.errors import DataError
 from prentice.evaluation.ablation import Trained
 from prentice.pipeline.ablation.plan import Run
 from prentice.pipeline.ablation.student import Student
-from prentice.pipeline.learning import learn
+from prentice.pipeline.bases import base_gguf
+from prentice.pipeline.learning import learn, success
 from prentice.pipeline.project import Project
 from prentice.progress import Bar, Progress, Silent
-from prentice.records import Checkpoint, Episode, Ledger, Manifest, digest
+from prentice.records import Checkpoint, Episode, Ledger, Manifest
 from prentice.records.parquet import KEPT, LedgerRow, rows_hash, write_dataset
 from prentice.records.store import Store
 from prentice.rollouts import play_all
@@ -31,10 +31,7 @@ RESULT = "result.json"
 def finished(home: Path, run: Run) -> Trained | None:
     """What is known of a run that was done before, or None."""
     file = home / run.key / RESULT
-    if not file.exists():
-        return None
-    _tidy(file.parent)  # it may have been killed just before
-    return read_record(Trained, file)
+    return read_record(Trained, file) if file.exists() else None
 
 
 def carry_out(run: Run, student: Student, cases: Sequence[Case], home: Path, bar: Bar) -> Trained:
@@ -54,24 +51,24 @@ def carry_out(run: Run, student: Student, cases: Sequence[Case], home: Path, bar
         rows=len(run.rows.split("train")),
         epochs=run.sft.epochs,
         visits=checkpoint.figures["visits"],
-        tokens=run.tokens,
+        tokens=checkpoint.figures["supervised_seen"],
         seconds=checkpoint.seconds,
         play_seconds=round(time.perf_counter() - begun, 3),
         figures=dict(checkpoint.figures),
         successes=tuple(success(episodes[case.id], metric) for case in cases),
     )
     write_atomic(folder / RESULT, result.model_dump_json(indent=1) + "\n")
-    _tidy(folder)
+    tidy(folder)
     return result
 
 
-def _tidy(folder: Path) -> None:
+def tidy(folder: Path) -> None:
     """Remove what a finished run no longer needs; 145 MB a student would fill a disk."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.name not in (RESULT, LOCK):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _train(run: Run, student: Student, folder: Path, progress: Progress) -> Checkpoint:
@@ -83,20 +80,8 @@ def _train(run: Run, student: Student, folder: Path, progress: Progress) -> Chec
     write_dataset(folder / "rows", examples, ledger, manifest)
     train = project.config.train.model_copy(update={"sft": run.sft})
     own = Project(project.file, home=project.home, config=project.config.model_copy(update={"train": train}))
-    gguf = base_gguf(student)
+    gguf = base_gguf(project, student.model, Silent())
     return learn(own, base=student.model, gguf=gguf, dataset=folder / "rows", out=folder / "train", progress=progress)
-
-
-def base_gguf(student: Student) -> Path:
-    """The untrained base as it would be served; the one that `prentice run` makes and uses."""
-    from prentice.training.export import export
-
-    config, source = student.project.config.export, student.model.source
-    name = f"{student.model.name}-{config.quantization}-{digest(source)[:12]}"
-    out = student.project.home / "bases" / name
-    if not (out / "export.json").exists():
-        export(config, checkpoint=None, base=student.base, out=out, rows=(), progress=Silent())
-    return next(out.glob("*.gguf"))
 
 
 def _play(run: Run, student: Student, cases: Sequence[Case], folder: Path, progress: Progress) -> dict[str, Episode]:
@@ -112,22 +97,16 @@ def _play(run: Run, student: Student, cases: Sequence[Case], folder: Path, progr
     with Store.open(folder / "plays.db", project.guard) as store:
         policy = LocalModel(next(out.glob("*.gguf")), name=f"student:{run.key}", threads=project.config.threads)
         run_id = play_all(
-            project.task, policy, cases, store, student.rules, audience="student", identity=run.key, progress=progress
+            project.task,
+            policy,
+            cases,
+            store,
+            project.held_out_rules,
+            audience="student",
+            identity=run.key,
+            progress=progress,
         )
         return {e.case: e for e in store.episodes(run=run_id)}
-
-
-def success(episode: Episode, metric: str) -> float:
-    """What the environment said of an episode; one that failed is none.
-
-    Raises: DataError if it said nothing that can be counted.
-    """
-    if episode.failure is not None:
-        return 0.0
-    value = episode.metric(metric)
-    if value is None or isinstance(value, str):
-        raise DataError(f"episode of case {episode.case!r}: metric {metric!r} is {value!r}, not a flag or a number")
-    return float(value)
 
 
 class _Within:

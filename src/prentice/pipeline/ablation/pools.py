@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from prentice.errors import ConfigError
 from prentice.models.specs import RECORDED, read_recording
+from prentice.pipeline.ablation.arms import arms
 from prentice.pipeline.ablation.config import AblateConfig
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
@@ -49,6 +50,8 @@ def pools(project: Project, config: AblateConfig) -> Pools:
     cases = project.task.cases("train")[: project.config.rollout.cases or None]
     wide, deep = len(cases), len(cases)
     without = "one try of a case shows no other to choose from: tries = 1" if config.tries == 1 else ""
+    if not any(arm.pool == "deep" for name, arm in arms(config.tries, "").items() if name in config.arms):
+        without = "no arm chooses among tries"
     if project.config.teacher.model.startswith(RECORDED):
         wide, deep = (recorded(project, cases, tries) for tries in (1, config.tries))
         if not deep and not without:

@@ -12,10 +12,13 @@ from prentice import __version__
 from prentice.errors import PrenticeError
 from prentice.models import catalogue
 from prentice.models.chat import ChatFormat
+from prentice.pipeline.ablation.arms import Rows
+from prentice.pipeline.bases import trainable_base
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
 from prentice.records import Example, Message, digest
-from prentice.rollouts import SHAPE_REPLIES, RolloutConfig
+from prentice.records.parquet import ROWS
+from prentice.rollouts import SHAPE_REPLIES
 from prentice.training.config import SFTConfig
 
 if TYPE_CHECKING:
@@ -40,12 +43,7 @@ class Student:
 
         Raises: PrenticeError if its base cannot be trained.
         """
-        model = catalogue.get(project.base, offline=project.config.offline, progress=progress)
-        if model.safetensors is None:
-            raise PrenticeError(
-                f"student {model.name!r} cannot be trained: it comes as GGUF only", "choose another base"
-            )
-        return cls(project, model)
+        return cls(project, trainable_base(project, progress)[0])
 
     @property
     def base(self) -> Path:
@@ -53,17 +51,29 @@ class Student:
         assert self.model.safetensors is not None
         return self.model.safetensors
 
-    @property
-    def rules(self) -> RolloutConfig:
-        """How it plays held-out cases: as in the report, one try of each."""
-        config = self.project.config
-        rules = config.rollout.model_copy(update={"tries": 1, "cases": 0, "concurrency": None})
-        heat = config.evaluate.temperature
-        return rules if heat is None else rules.model_copy(update={"temperature": heat})
-
     def tokens(self, rows: Sequence[Example]) -> int:
         """Supervised tokens of one pass over `rows`: their replies, the token that ends each included."""
         return sum(self._length(row) for row in rows)
+
+    def trainable(self, rows: Rows, folder: Path) -> tuple[Rows, str]:
+        """The rows without those that training would refuse, and what to say of these; nothing if there are none.
+
+        Args:
+            folder: of the rows, for errors.
+        Raises: PrenticeError if none is left to train on.
+        """
+        from prentice.training.start import open_checker
+        from prentice.training.truth import check_all
+
+        checker = open_checker(self.project.config.train.sft.max_tokens, folder / ROWS, self.base)
+        fit, _, faults = check_all(checker, rows.examples)
+        if not faults:
+            return rows, ""
+        told = f"{len(faults)} of {len(rows.examples)} rows cannot be trained on, the first since {faults[0].kind}"
+        left = Rows(tuple(row.example for row in fit))
+        if not left.split("train"):
+            raise PrenticeError(told)
+        return left, f"; {told}"
 
     def key(self, data: str, sft: SFTConfig, cases: Sequence[str]) -> str:
         """What makes a run another run: all that its students' success depends on.
@@ -75,7 +85,7 @@ class Student:
         config = self.project.config
         # how often the state is saved, and what is computed at once, change nothing that is learnt
         recipe = sft.model_dump(mode="json", exclude={"save_seconds", "micro_tokens"})
-        played = self.rules.model_dump(mode="json", include={*SHAPE_REPLIES, "max_turns"})
+        played = self.project.held_out_rules.model_dump(mode="json", include={*SHAPE_REPLIES, "max_turns"})
         held_out = [config.evaluate.split, list(cases), config.evaluate.metric, played]
         made = [self.model.source.sha256, config.export.quantization, __version__]
         return digest([data, recipe, made, self.project.task.fingerprint(), held_out])[:16]

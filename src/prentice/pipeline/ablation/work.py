@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from prentice.errors import PrenticeError
+from prentice.errors import ConfigError, PrenticeError
 from prentice.evaluation.ablation import Ablation, Trained
 from prentice.evaluation.ablation_plots import plot
 from prentice.evaluation.ablation_views import markdown
 from prentice.models.specs import RECORDED
 from prentice.pipeline.ablation.plan import Planner, Run
-from prentice.pipeline.ablation.play import base_gguf, carry_out, finished, success
+from prentice.pipeline.ablation.play import carry_out, finished, tidy
 from prentice.pipeline.ablation.pools import recorded
 from prentice.pipeline.ablation.student import Student
+from prentice.pipeline.bases import base_gguf
+from prentice.pipeline.learning import success
 from prentice.pipeline.project import TASK, Project
-from prentice.progress import Bar, Progress
+from prentice.progress import Bar, Progress, Silent
 from prentice.records.store import Store
 from prentice.rollouts import play_all, run_id
 from prentice.runs import claimed, write_atomic
@@ -44,8 +46,16 @@ class Work:
 
     @classmethod
     def of(cls, project: Project, progress: Progress) -> Work:
-        """On the project's student and held-out cases."""
+        """On the project's student and held-out cases.
+
+        Raises: ConfigError if these are what the student learns from; PrenticeError if there are none.
+        """
         config = project.config
+        if config.evaluate.split == "train":
+            raise ConfigError(
+                '[evaluate] split = "train": students of an ablation would play what they have learnt from',
+                'set it to "test"',
+            )
         cases = project.task.cases(config.evaluate.split)[: config.ablate.cases or None]
         if not cases:
             raise PrenticeError(f"the task has no cases in the split {config.evaluate.split!r}", "add held-out cases")
@@ -74,6 +84,8 @@ class Work:
         Returns: the record, and the folder of the files.
         """
         distinct, known = {run.key: run for run in runs}, self.known(runs)
+        for key in known:
+            self._tidied(key)
         size = {key: run.visits + len(self.cases) for key, run in distinct.items()}
         done = sum(size[key] for key in known)
         made = tell(known)
@@ -96,6 +108,12 @@ class Work:
                 self._write(made)
             bar.advance(0, runs=f"{len(known)}/{len(distinct)}", at="end")
         return made, self._write(made)
+
+    def _tidied(self, key: str) -> None:
+        """Take away what a run that was killed at its very end has left."""
+        with claimed(self.home / key) as mine:
+            if mine:
+                tidy(self.home / key)
 
     def _result(self, run: Run, bar: Bar) -> Trained | None:
         """Carry a run out; None if another process does."""
@@ -140,7 +158,7 @@ class Work:
             policy,
             self.cases,
             store,
-            self.student.rules,
+            self.project.held_out_rules,
             identity=identity,
             progress=self.progress,
         )
@@ -151,7 +169,7 @@ class Work:
     def _compared_before(self) -> Iterator[tuple[str, Audience, str]]:
         """Who may have played the cases for a report: name, prompt, identity in the store, by number of threads."""
         project = self.project
-        gguf = base_gguf(self.student)
+        gguf = base_gguf(self.project, self.student.model, Silent())
         teacher = project.identity(project.config.teacher.model)
         for threads in range(1, (os.cpu_count() or 1) + 1):
             yield "teacher", "teacher", f"{teacher} live, {threads} threads"
@@ -160,7 +178,7 @@ class Work:
     def _stored(self, store: Store, audience: Audience, identity: str) -> float | None:
         """Success on all cases, if all of them were played."""
         config = self.project.config.evaluate
-        run = run_id(self.project.task, identity, audience, config.split, self.student.rules)
+        run = run_id(self.project.task, identity, audience, config.split, self.project.held_out_rules)
         values = {e.case: success(e, config.metric) for e in store.episodes(run=run)}
         asked = [values[case.id] for case in self.cases if case.id in values]
         return fmean(asked) if len(asked) == len(self.cases) else None
