@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,15 +12,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoTokenizer
 
 from prentice.errors import TrainingError
+from prentice.models.hf import load
 from prentice.progress import Silent
+from prentice.records import ModelSource
 from prentice.training.check import CheckedRow
 from prentice.training.config import SFTConfig
 from prentice.training.faults import at_once, memory_named
 from prentice.training.forest import Batch, Row
 from prentice.training.loop import Loop, Plan
+from prentice.training.lora import merge_adapter
 from prentice.training.losses import sft_loss
+from prentice.training.sft import train_examples
 from prentice.training.start import open_start
 from tiny_models import write_tiny_llama
 from training_models import examples, write_family
@@ -102,6 +108,80 @@ def test_memory_that_ends_while_validating_or_changing_weights_says_so(base: Pat
     with pytest.raises(TrainingError, match="out of memory when the weights were changed at step 1") as caught:
         other.run(Silent())
     assert "smaller base" in caught.value.hint
+
+
+def train(base: Path, out: Path, config: SFTConfig, *, count: int = 16, val: int = 0) -> None:
+    source = ModelSource(name="tiny", source="path:tiny", sha256="0" * 64)
+    train_examples(config, examples(count, val=val), WHERE, base=base, out=out, source=source)
+
+
+def loss_of(base: Path, adapter: Path, text: str = "Where is my card?") -> float:
+    """The loss on a text as transformers computes it."""
+    model = merge_adapter(load(base), adapter)
+    ids = AutoTokenizer.from_pretrained(base)(text, return_tensors="pt").input_ids
+    with torch.no_grad():
+        return float(model(ids, labels=ids).loss)
+
+
+# the first step's rate is 0, the second's more than any weight survives
+EXPLODES = CONFIG.model_copy(
+    update={"epochs": 2, "batch": 4, "learning_rate": 1e25, "warmup": 0.5, "schedule": "constant"}
+)
+
+
+def test_a_loss_that_is_not_a_number_leaves_the_weights_of_the_step_before(base: Path, tmp_path: Path) -> None:
+    """Those before the update that ruined them, whose loss is a number; a later run that ends well removes them."""
+    with pytest.raises(TrainingError, match=r"row row\d+: its loss is not a number at step 3") as caught:
+        train(base, tmp_path, EXPLODES)
+    kept = tmp_path / "last-good" / "adapter"
+    assert caught.value.hint.endswith(f"the weights after step 1 are in {kept.parent}")
+    assert math.isfinite(loss_of(base, kept))
+    train(base, tmp_path, CONFIG.model_copy(update={"epochs": 1}))
+    assert not kept.parent.exists()
+
+
+def test_weights_that_learnt_before_a_row_failed_are_left(tmp_path: Path) -> None:
+    base = write_tiny_llama(tmp_path / "base")
+    model, tokenizer = load(base), AutoTokenizer.from_pretrained(base)
+    ids = [set(tokenizer(row.messages[-1].content, add_special_tokens=False).input_ids) for row in examples(8)]
+    token = min(ids[5].difference(*ids[:5], *ids[6:]))  # one row alone reads it
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
+    model.get_input_embeddings().weight.data[token] = float("nan")
+    model.config.tie_word_embeddings = False
+    model.save_pretrained(base)
+    poisoned = loop(base, tmp_path / "out", batch=1, epochs=1)
+    poisoned.keeps_good = True
+    with pytest.raises(TrainingError, match=r"row row5: its loss is not a number at step (?!1:|2:)\d"):
+        poisoned.run(Silent())
+    assert poisoned.good is not None
+    step, weights = poisoned.good
+    assert step == poisoned.course.step - 1 > 0
+    assert any(bool(w.any()) for name, w in weights.items() if "lora_B" in name)
+
+
+def test_a_validation_loss_that_is_not_a_number_stops_the_run_and_leaves_the_best(base: Path, tmp_path: Path) -> None:
+    said = r"row row\d+: its loss is not a number in the validation after step 2"
+    with pytest.raises(TrainingError, match=said) as caught:
+        train(base, tmp_path, EXPLODES, count=8, val=4)
+    assert "the weights that were best in validation are in" in caught.value.hint
+    assert math.isfinite(loss_of(base, tmp_path / "last-good" / "adapter"))
+    assert not (tmp_path / "checkpoint.json").exists()
+
+
+def test_nothing_is_promised_where_nothing_is_kept(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="is not a number") as caught:
+        train(base, tmp_path, EXPLODES.model_copy(update={"method": "full"}))
+    assert caught.value.hint == "lower train.sft.learning_rate"
+    assert not (tmp_path / "last-good").exists()
+
+
+def test_a_gradient_that_is_not_a_number_names_its_step_and_blames_no_row(base: Path, tmp_path: Path) -> None:
+    def loss(logprobs: Tensor, batch: Batch) -> Tensor:
+        return sft_loss(logprobs, batch) + (logprobs.sum() * 0).sqrt()  # 0, with a slope of 0 x infinity
+
+    said = r"rows\.parquet: the gradient of step 1 is not a number \(rows row\d … row\d\)"
+    with pytest.raises(TrainingError, match=said):
+        loop(base, tmp_path, loss=loss).run(Silent())
 
 
 LITTLE_MEMORY = """

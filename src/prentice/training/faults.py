@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from prentice.errors import PrenticeError, TrainingError
 from prentice.training.check import CheckedRow
+from prentice.training.forest import Batch
 
 NO_MEMORY = ("not enough memory", "n't allocate memory", "cannot allocate memory", "out of memory", "alloc_failed")
 """What the errors of torch, safetensors and a GPU's libraries say."""
@@ -17,16 +20,39 @@ LONG_ROWS = 'leave longer rows out while curating, or set train.sft.method = "ql
 MANY_WEIGHTS = 'train a smaller base, or set train.sft.method = "lora", or "qlora" on a GPU'
 
 
+LOWER_RATE = "lower train.sft.learning_rate"
+
+
 class NotANumberError(TrainingError):
-    """A loss or a gradient that is not a number; the weights are still those of the step before."""
+    """A loss or a gradient that is not a number."""
 
 
-def not_a_number(where: Path, row: CheckedRow, step: int) -> NotANumberError:
-    """The error of a row, or of the step whose first row it is."""
-    return NotANumberError(
-        f"{where}: row {row.example.id}: its loss is not a number at step {step}",
-        "lower the learning rate; the last good state is kept",
-    )
+def check_loss(
+    loss: Tensor, logprobs: Tensor, batch: Batch, rows: Sequence[CheckedRow], told: tuple[Path, str]
+) -> None:
+    """See that a batch's loss is a number.
+
+    Args:
+        told: the file of the rows, and when it is.
+    Raises: NotANumberError naming the first row whose log-probabilities are none.
+    """
+    if torch.isfinite(loss):
+        return
+    broken, (where, when) = batch.rows[~torch.isfinite(logprobs)], told
+    row = rows[int(broken[0]) if len(broken) else 0]
+    raise NotANumberError(f"{where}: row {row.example.id}: its loss is not a number {when}", LOWER_RATE)
+
+
+def check_gradient(norm: Tensor, rows: Sequence[CheckedRow], where: Path, step: int) -> None:
+    """See that a step's gradient is a number, where all its losses were.
+
+    Raises: NotANumberError naming the step's first and last row: a sum tells no more.
+    """
+    if not torch.isfinite(norm.full_tensor() if isinstance(norm, DTensor) else norm):
+        first, last = rows[0].example.id, rows[-1].example.id
+        raise NotANumberError(
+            f"{where}: the gradient of step {step} is not a number (rows {first} … {last})", LOWER_RATE
+        )
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from prentice.training import state
 from prentice.training.batches import Order, shares
 from prentice.training.check import CheckedRow
 from prentice.training.engine import ForestModel
-from prentice.training.faults import MANY_WEIGHTS, at_once, memory_named, not_a_number
+from prentice.training.faults import MANY_WEIGHTS, at_once, check_gradient, check_loss, memory_named
 from prentice.training.forest import Batch
 
 Loss = Callable[[Tensor, Batch], Tensor]
@@ -93,7 +93,7 @@ class Loop:
         accelerator: the processes that train together; default: this one alone.
 
     Set later: `measure`, the validation loss where it is another than the method's; `judge`, which chooses the weights
-    that are kept instead of it.
+    that are kept instead of it; `keeps_good`, whether there is room for a copy of the weights before each step.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a run, each by name
@@ -125,6 +125,9 @@ class Loop:
         self.schedule = _schedule(plan, self.optimizer, self.steps)
         self.course = Course()
         self.best: dict[str, Tensor] | None = None
+        self.keeps_good = False
+        self.good: tuple[int, dict[str, Tensor]] | None = None
+        """After which step, and the weights: the last whose loss and gradient were numbers, while none are the best."""
 
     def run(self, progress: Progress) -> Course:
         """Train to the end, from the saved state if there is one, and leave the best weights in the model.
@@ -200,8 +203,9 @@ class Loop:
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
                 value += self._part(part, total)
         norm = torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], CLIP)
-        if not torch.isfinite(norm.full_tensor() if isinstance(norm, DTensor) else norm):
-            raise not_a_number(self.where, rows[0], self.course.step + 1)
+        check_gradient(norm, rows, self.where, self.course.step + 1)
+        if self.keeps_good and self.best is None and self.course.step > 0:
+            self.good = self.course.step, self._copy()
         with memory_named(f"when the weights were changed at step {self.course.step + 1}", MANY_WEIGHTS):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -215,9 +219,7 @@ class Loop:
         with memory_named(*at_once(part, when, self.plan.micro_tokens, batch.ids.numel())):
             logprobs = self.wrapped(batch)
             loss = self.loss(logprobs, batch) / total
-            if not torch.isfinite(loss):
-                broken = batch.rows[~torch.isfinite(logprobs)]
-                raise not_a_number(self.where, part[int(broken[0]) if len(broken) else 0], self.course.step + 1)
+            check_loss(loss, logprobs, batch, part, (self.where, when))
             # the wrappers average over processes, and this is a sum
             self.accelerator.backward(loss * self.accelerator.num_processes)
         idle = batch.weights.sum() == 0
@@ -240,7 +242,7 @@ class Loop:
         self.course.stale += 1
         if score > self.course.best_score:
             self.course.best_score, self.course.stale = score, 0
-            self.best = {name: w.clone() for name, w in state.trained(self.model).items()}
+            self.best, self.good = self._copy(), None
         return found
 
     def _val_loss(self) -> float:
@@ -251,8 +253,14 @@ class Loop:
             for part in self._mine(self.val_rows):
                 batch = self._batch(part, when)
                 with memory_named(*at_once(part, when, self.plan.micro_tokens, batch.ids.numel())):
-                    value += self.measure(self.wrapped(batch), batch).item() / total
+                    logprobs = self.wrapped(batch)
+                    loss = self.measure(logprobs, batch)
+                    check_loss(loss, logprobs, batch, part, (self.where, when))
+                    value += loss.item() / total
         return float(self.accelerator.reduce(value, "sum"))
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: w.clone() for name, w in state.trained(self.model).items()}
 
     def _learnt_enough(self) -> bool:
         return 0 < self.plan.patience <= self.course.stale
@@ -289,7 +297,7 @@ class Loop:
         if best:
             # through the model and back, which shares them out among the processes as it is itself
             state.restore(self.model, best)
-            self.best = {name: w.clone() for name, w in state.trained(self.model).items()}
+            self.best = self._copy()
             state.restore(self.model, state.named(tensors, state.WEIGHT))
         self.course = Course(**facts["course"])
         self.schedule.load_state_dict(facts["schedule"])

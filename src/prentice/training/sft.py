@@ -121,6 +121,7 @@ def train_examples(
         figures=run.figures(course, loop.share_of_weights),
     )
     if loop.accelerator.is_main_process:
+        shutil.rmtree(out / LAST_GOOD, ignore_errors=True)  # of a run that failed here before
         write_atomic(out / RECORD, checkpoint.model_dump_json(indent=2) + "\n")
         state.drop(out)
     loop.accelerator.wait_for_everyone()
@@ -172,6 +173,7 @@ class _Run:
             loop.rows = _referenced(start.train, loop, self.config)
             loop.measure = sft_loss  # weighted by importance, a row that the student unlearns would seem learnt
         loop.judge = self._judge(loop, links)
+        loop.keeps_good = self.config.method != "full" and loop.accelerator.num_processes == 1
         return loop
 
     def _judge(self, loop: Loop, links: Links) -> Judge | None:
@@ -210,16 +212,18 @@ class _Run:
 
     @contextmanager
     def last_good_kept(self, loop: Loop) -> Iterator[None]:
-        """Where a loss is no number, the weights of the step before are written as a checkpoint's are."""
+        """Where a loss is no number, the last weights known to be good are written as a checkpoint's are."""
         try:
             yield
         except NotANumberError as error:
-            if loop.course.step and loop.accelerator.num_processes == 1:
-                folder = self.out / LAST_GOOD
-                self.write_weights(loop, folder)
-                hint = f"lower train.sft.learning_rate; the weights after step {loop.course.step} are in {folder}"
-                raise TrainingError(error.problem, hint) from error
-            raise
+            step, weights = loop.good or (0, loop.best)
+            if weights is None or loop.accelerator.num_processes > 1:
+                raise
+            folder = self.out / LAST_GOOD
+            state.restore(loop.model, weights)
+            self.write_weights(loop, folder)
+            which = f"the weights after step {step}" if step else "the weights that were best in validation"
+            raise TrainingError(error.problem, f"{error.hint}; {which} are in {folder}") from error
 
     def write_weights(self, loop: Loop, out: Path) -> None:
         """Write `adapter/` or `model/` into `out`; every process must ask, the first one writes."""
