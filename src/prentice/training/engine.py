@@ -5,7 +5,8 @@ A training method is a pure function of those. This module knows neither methods
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -43,8 +44,11 @@ class ForestModel(nn.Module):
                 "use a decoder, such as Llama, Qwen2, Gemma or SmolLM2",
             )
         self.obstacle = obstacle(self.causal)
-        self.attention = config._attn_implementation if self.obstacle else FLEX if flex else NAME
+        self.own_attention = config._attn_implementation
+        self.attention = self.own_attention if self.obstacle else FLEX if flex else NAME
         self.causal.set_attn_implementation(self.attention)
+        # and so it stays: a base's own dropout, however it is written, would undo what the comparison proves
+        self.eval()
 
     @property
     def causal(self) -> Any:
@@ -55,6 +59,15 @@ class ForestModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+    @contextmanager
+    def as_it_came(self) -> Iterator[None]:
+        """With the attention that it was loaded with: what is written to disk must not name ours."""
+        self.causal.set_attn_implementation(self.own_attention)
+        try:
+            yield
+        finally:
+            self.causal.set_attn_implementation(self.attention)
 
     def batch(self, rows: Sequence[Row]) -> Batch:
         """Rows laid out as this model takes them, on its device."""

@@ -196,7 +196,6 @@ class Loop:
         parts = self._mine(rows)
         total = self._weight(rows)
         value = torch.zeros(2, dtype=torch.float64, device=self.model.device)
-        self.wrapped.train()
         for number, part in enumerate(parts, 1):
             last = number == len(parts)
             # gradients are exchanged once a step, not once a part
@@ -246,7 +245,6 @@ class Loop:
         return found
 
     def _val_loss(self) -> float:
-        self.wrapped.eval()
         when = f"in the validation after step {self.course.step}"
         total, value = self._weight(self.val_rows), torch.zeros(1, dtype=torch.float64, device=self.model.device)
         with torch.no_grad():

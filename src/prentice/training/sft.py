@@ -239,9 +239,8 @@ class _Run:
         out.mkdir(parents=True, exist_ok=True)
         if self.config.method == "full":
             with folder_atomic(out / FULL) as scratch, quiet(), weights_on_full_disk(out):
-                trained.set_attn_implementation("sdpa")
-                trained.save_pretrained(scratch, state_dict=weights)
-                trained.set_attn_implementation(loop.model.attention)
+                with loop.model.as_it_came():
+                    trained.save_pretrained(scratch, state_dict=weights)
                 for pattern in BESIDE_WEIGHTS:
                     for path in self.base.glob(pattern):
                         shutil.copyfile(path, scratch / path.name)
@@ -279,7 +278,6 @@ def _goodness(line: dict[str, float]) -> float:
 def _referenced(rows: Sequence[CheckedRow], loop: Loop, config: SFTConfig) -> list[CheckedRow]:
     """The rows with what the untrained student thinks of their supervised tokens; every process must ask for all."""
     known: dict[str, tuple[float, ...]] = {}
-    loop.wrapped.eval()
     with torch.no_grad():
         for part in micro_batches(rows, config.micro_tokens, padded=bool(loop.model.obstacle)):
             with memory_named(*at_once(part, "when the untrained student was asked", config.micro_tokens)):
