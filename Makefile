@@ -34,6 +34,9 @@ check: install ## lint and types
 test: install models check ## lint, types, all tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
+test-gpu: install ## what only a GPU can show
+	$(BIN)/pytest -m gpu
+
 bench-main: install models ## the measured claims → benchmarks/results/main.json (about an hour on two quiet cores)
 	$(BIN)/python benchmarks/main.py
 

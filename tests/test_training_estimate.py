@@ -272,11 +272,27 @@ def test_a_gpu_is_told_that_it_is_faster_in_bfloat16() -> None:
 def test_processes_come_from_the_launch_section_or_accelerates_file(tmp_path: Path) -> None:
     assert launched(LaunchConfig(processes=2), tmp_path) == (2, False)
     settings = {"compute_environment": "LOCAL_MACHINE", "distributed_type": "FSDP", "num_processes": 8}
-    settings |= {"mixed_precision": "no", "use_cpu": False, "debug": False}
+    settings |= {"mixed_precision": "no", "use_cpu": False, "debug": False, "fsdp_config": {"fsdp_version": 2}}
     (tmp_path / "fsdp.json").write_text(json.dumps(settings), encoding="utf-8")
     assert launched(LaunchConfig(accelerate="fsdp.json"), tmp_path) == (8, True)
     with pytest.raises(ConfigError, match=r"train\.launch\.accelerate = 'none\.yaml'"):
         launched(LaunchConfig(accelerate="none.yaml"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"distributed_type": "FSDP"}, "fsdp_config.fsdp_version is 1"),
+        ({"distributed_type": "MULTI_GPU", "mixed_precision": "fp16"}, "mixed_precision is 'fp16'"),
+        ({"distributed_type": "DEEPSPEED"}, "distributed_type DEEPSPEED is not done here"),
+        ({"distributed_type": "MEGATRON_LM"}, "distributed_type MEGATRON_LM is not done here"),
+    ],
+)
+def test_what_accelerates_file_asks_for_in_vain_is_refused(tmp_path: Path, said: dict[str, str], words: str) -> None:
+    settings = {"compute_environment": "LOCAL_MACHINE", "num_processes": 2, "mixed_precision": "no", **said}
+    (tmp_path / "a.json").write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"train\.launch\.accelerate = 'a\.json': {words}"):
+        launched(LaunchConfig(accelerate="a.json"), tmp_path)
 
 
 def test_this_machine_is_measured() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from prentice.errors import ConfigError, UnknownNameError
 from prentice.training.config import LaunchConfig
@@ -28,6 +28,8 @@ LEFT = 0.7
 """Of all that a step or the comparison took, what glibc still holds when the state is saved (measured)."""
 
 
+SPREAD = ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")
+"""Of accelerate's ways to spread a run, those that are done here."""
 ENOUGH = 4096
 """Rows and columns of a matrix above which its product gets no faster."""
 
@@ -139,7 +141,7 @@ def launched(launch: LaunchConfig, folder: Path) -> tuple[int, bool]:
 
     Args:
         folder: where `launch.accelerate` is seen from.
-    Raises: ConfigError if that file cannot be read.
+    Raises: ConfigError if that file cannot be read, or asks for what the engine does not do.
     """
     if not launch.accelerate:
         return launch.processes, False
@@ -149,7 +151,22 @@ def launched(launch: LaunchConfig, folder: Path) -> tuple[int, bool]:
         settings = load_config_from_file(str(folder / launch.accelerate))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"train.launch.accelerate = {launch.accelerate!r}: {str(error).splitlines()[0]}") from error
-    return int(settings.num_processes), "FSDP" in str(settings.distributed_type)
+    if refusal := _refusal(settings):
+        raise ConfigError(f"train.launch.accelerate = {launch.accelerate!r}: {refusal[0]}", refusal[1])
+    return int(settings.num_processes), settings.distributed_type.value == "FSDP"
+
+
+def _refusal(settings: Any) -> tuple[str, str] | None:
+    """What in accelerate's settings would change what is learnt, or is not done here, and what to write instead."""
+    kind = settings.distributed_type.value
+    if kind not in SPREAD:
+        return f"distributed_type {kind} is not done here", f"known: {', '.join(SPREAD)}"
+    version = (settings.fsdp_config or {}).get("fsdp_version", 1)
+    if kind == "FSDP" and int(version) != 2:
+        return f"fsdp_config.fsdp_version is {version}", "set it to 2: the first version cannot share out adapters"
+    if settings.mixed_precision not in (None, "no"):
+        return f"mixed_precision is {settings.mixed_precision!r}", 'set it to "no", and train.sft.precision as you want'
+    return None
 
 
 def this_machine(precision: Precision, width: int, inner: int, processes: int = 1, *, sharded: bool = False) -> Machine:

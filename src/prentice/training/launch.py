@@ -20,9 +20,10 @@ import torch
 from prentice.errors import ConfigError, TrainingError
 from prentice.progress import Progress, Silent
 from prentice.records import Checkpoint, ModelSource
-from prentice.records.parquet import read_dataset
+from prentice.records.parquet import ROWS, read_dataset
 from prentice.runs import read_record, write_atomic
 from prentice.training.config import LaunchConfig, SFTConfig
+from prentice.training.hardware import launched
 from prentice.training.sft import RECORD
 from prentice.training.start import SomeTokens, open_checker
 from prentice.training.worker import ERROR, Fault, Job
@@ -48,23 +49,24 @@ def train_in_processes(
     Args:
         launch: how many, or accelerate's configuration.
     Raises: TrainingError as `train_sft`, or with the last words of a process that ended otherwise; ConfigError if
-        there is no such configuration file.
+        there is no such configuration file, or it asks for what is not done here.
     """
     if launch.accelerate and not Path(launch.accelerate).is_file():
         raise ConfigError(
             f"train.launch.accelerate = {launch.accelerate!r}: no such file",
             "write one with `accelerate config --config_file FILE`",
         )
+    processes, _ = launched(launch, Path())
     _, examples = read_dataset(dataset)
-    open_checker(config.max_tokens, dataset, base, serving_tokens).check(examples)
+    open_checker(config.max_tokens, dataset / ROWS, base, serving_tokens).check(examples)
     out.mkdir(parents=True, exist_ok=True)
     (out / ERROR).unlink(missing_ok=True)
     on_cpu = not torch.cuda.is_available()
     job = Job(config=config, dataset=dataset, base=base, out=out, source=source, on_cpu=on_cpu)
     write_atomic(out / JOB, job.model_dump_json())
     rows = sum(example.split == "train" for example in examples)
-    progress.say(f"training in {launch.accelerate or launch.processes} processes; they write to {out / LOG}")
-    with _started(launch, out, on_cpu=on_cpu) as process:
+    progress.say(f"training in {processes} processes; they write to {out / LOG}")
+    with _started(launch, processes, out, on_cpu=on_cpu) as process:
         _look_on(process, out, round(rows * config.epochs), progress)
     if process.returncode:
         raise _fault(out)
@@ -74,15 +76,15 @@ def train_in_processes(
 
 
 @contextmanager
-def _started(launch: LaunchConfig, out: Path, *, on_cpu: bool) -> Iterator[subprocess.Popen[bytes]]:
+def _started(launch: LaunchConfig, processes: int, out: Path, *, on_cpu: bool) -> Iterator[subprocess.Popen[bytes]]:
     """The processes, ended with the block whatever happens in it."""
     options = ["--config_file", launch.accelerate]
     if not launch.accelerate:
-        options = ["--num_processes", str(launch.processes), "--num_machines", "1", "--mixed_precision", "no"]
+        options = ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no"]
         options += ["--dynamo_backend", "no", *(["--cpu"] if on_cpu else ["--multi_gpu"])]
         options += ["--main_process_port", "0"]
     command = [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", "prentice.training.worker"]
-    threads = max(1, (os.cpu_count() or 1) // launch.processes)
+    threads = max(1, (os.cpu_count() or 1) // max(1, processes))
     env = {"OMP_NUM_THREADS": str(threads), **os.environ}
     with (out / LOG).open("wb") as log:
         process = _start([*command, str(out / JOB)], env, log)

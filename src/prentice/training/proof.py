@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,14 +79,24 @@ def _relative(a: Tensor, b: Tensor) -> float:
 
 @contextmanager
 def _in_float32(model: ForestModel) -> Iterator[None]:
-    """Compute in float32 for a moment; frozen bfloat16 weights come back unchanged, since the way there is exact."""
-    narrow = [p for p in model.parameters() if p.dtype == torch.bfloat16]
-    for parameter in narrow:
-        parameter.data = parameter.data.float()
+    """Compute in float32 for a moment; frozen bfloat16 weights come back unchanged, since the way there is exact.
+
+    Weights in 4 bits stay packed: their layers are told to unpack them for products in float32.
+    """
+    four = [m for m in model.modules() if hasattr(getattr(m, "weight", None), "quant_state")]
+    packed = {id(m.weight) for m in four}
+    narrow = [p for p in model.parameters() if p.dtype == torch.bfloat16 and id(p) not in packed]
+    _set_dtype(narrow, four, torch.float32)
     model.narrow = False
     try:
         yield
     finally:
         model.narrow = True
-        for parameter in narrow:
-            parameter.data = parameter.data.bfloat16()
+        _set_dtype(narrow, four, torch.bfloat16)
+
+
+def _set_dtype(plain: Sequence[nn.Parameter], four: Sequence[Any], dtype: torch.dtype) -> None:
+    for parameter in plain:
+        parameter.data = parameter.data.to(dtype)
+    for layer in four:
+        layer.compute_dtype = dtype

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 
 from prentice import __version__
 from prentice.errors import TrainingError
@@ -101,7 +101,7 @@ def train_examples(
         return finished
     out.mkdir(parents=True, exist_ok=True)
     (out / RECORD).unlink(missing_ok=True)
-    start = open_start(config, examples, where, base, links.serving_tokens)
+    start = open_start(config, examples, where, base, links.serving_tokens, _place(links.accelerator))
     run = _Run(config, start, base, out, source)
     loop = run.loop(name, where, links)
     progress.say(run.announcement())
@@ -126,6 +126,13 @@ def train_examples(
         state.drop(out)
     loop.accelerator.wait_for_everyone()
     return checkpoint
+
+
+def _place(accelerator: Accelerator | None) -> torch.device | None:
+    """Where this process loads the model to: what FSDP shares out goes to a GPU part by part, it may not fit whole."""
+    if accelerator is None:
+        return None
+    return torch.device("cpu") if accelerator.distributed_type == DistributedType.FSDP else accelerator.device
 
 
 def finished_checkpoint(out: Path, name: str) -> Checkpoint | None:

@@ -41,8 +41,9 @@ def open_start(
     where: Path,
     base: Path,
     serving_tokens: SomeTokens | None,
+    device: torch.device | None = None,
 ) -> Start:
-    """Check every row, then load the model.
+    """Check every row, then load the model onto `device` (see `open_model`).
 
     Raises: TrainingError naming the row that cannot be trained, or what keeps the base from being trained.
     """
@@ -50,7 +51,7 @@ def open_start(
     train = [r for r in rows if r.example.split == "train"]
     if not train:
         raise TrainingError(f"{where}: none of its {len(rows)} rows is in the split `train`", "curate more episodes")
-    return Start(open_model(config, base), train, [r for r in rows if r.example.split == "val"])
+    return Start(open_model(config, base, device), train, [r for r in rows if r.example.split == "val"])
 
 
 def open_checker(max_tokens: int, where: Path, base: Path, serving_tokens: SomeTokens | None = None) -> Checker:
@@ -75,8 +76,12 @@ def is_padded(base: Path) -> bool:
         return bool(obstacle(AutoModelForCausalLM.from_config(settings)))
 
 
-def open_model(config: SFTConfig, base: Path) -> ForestModel:
-    """The base with what is to be trained switched on, where it will be trained."""
+def open_model(config: SFTConfig, base: Path, device: torch.device | None = None) -> ForestModel:
+    """The base with what is to be trained switched on.
+
+    Args:
+        device: where to; None: a GPU, where there is one.
+    """
     on_gpu, narrow = torch.cuda.is_available(), config.precision == "bfloat16"
     # trained weights stay float32, or small updates would be rounded away; frozen ones need no more than they use
     dtype = torch.bfloat16 if narrow and config.method != "full" else torch.float32
@@ -85,7 +90,7 @@ def open_model(config: SFTConfig, base: Path) -> ForestModel:
             lm = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **_in_four_bits(config, dtype))
         model = ForestModel(_prepare(config, lm), narrow=narrow, flex=on_gpu)
         fuse_adapters(model)
-        return model.to("cuda" if on_gpu else "cpu")
+        return model.to(device or ("cuda" if on_gpu else "cpu"))
 
 
 def _read(base: Path) -> tuple[Any, Any]:
