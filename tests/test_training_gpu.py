@@ -1,4 +1,4 @@
-"""On a GPU: the fused kernel's way back, bfloat16, weights in 4 bits. `make test-gpu`; elsewhere nothing of it is run."""
+"""On a GPU: the fused kernel's way back, bfloat16, weights in 4 bits. `make test-gpu`; not run elsewhere."""
 
 from __future__ import annotations
 
