@@ -21,7 +21,7 @@ from side_by_side import quiet_or_exit
 PAIRS = 3
 ROWS = 64
 """Two steps: an epoch of them is trained, so that both sides see each row once."""
-CONVERSATIONS, CHARACTERS = 10, 2200
+CONVERSATIONS, CHARACTERS = 4, 5000
 Row = dict[str, Any]
 
 

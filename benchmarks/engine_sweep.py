@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from engine_workers import Worker
 SAMPLE_TOKENS, SAMPLE_ROWS = 3000, 32
 """Of what a way is tried on: enough for the slowest to take half a minute."""
 MOST_AT_ONCE = 8192
-"""Positions in one micro-batch; prentice's own limit. The logits of more would not fit beside the model."""
+"""Positions in one micro-batch: the logits of more would not fit beside the model."""
 ALIKE = 2e-3
 """Ways whose first loss differs by more do not compute the same thing."""
 
@@ -86,9 +87,9 @@ class Sweep:
 
     @property
     def sample(self) -> list[TokenRow]:
-        """The first rows, up to a number of tokens."""
+        """Some rows, whatever order they stand in, up to a number of tokens."""
         chosen: list[TokenRow] = []
-        for row in self.rows[:SAMPLE_ROWS]:
+        for row in random.Random(0).sample(self.rows, len(self.rows))[:SAMPLE_ROWS]:
             chosen.append(row)
             if sum(len(r["input_ids"]) for r in chosen) >= SAMPLE_TOKENS:
                 break

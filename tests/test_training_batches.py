@@ -20,7 +20,7 @@ from prentice.training.forest import Row, pad, plant
 from prentice.training.start import is_padded, open_checker
 from prentice.training.workload import work_of
 from tiny_models import write_tiny_llama
-from training_models import examples
+from training_models import begin_with, examples
 
 WHERE = Path("rows.parquet")
 
@@ -90,10 +90,28 @@ episodes = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 6)), min_size=1,
 @given(episodes, st.integers(20, 90))
 def test_what_a_part_computes_fits_whatever_rows_share(shapes: list[tuple[int, int]], tokens: int) -> None:
     rows = [r for n, (first, turns) in enumerate(shapes) for r in episode(f"e{n}", first, turns)]
+    longest, begin = max(len(r.row.tokens) for r in rows), begin_with([r.row.tokens for r in rows])
     for part in micro_batches(rows, tokens):
-        assert len(part) == 1 or plant([r.row for r in part]).ids.numel() <= tokens
+        assert plant([r.row for r in part]).ids.numel() <= max(tokens + begin, longest)
     for part in micro_batches(rows, tokens, padded=True):
         assert len(part) == 1 or pad([r.row for r in part]).ids.numel() <= tokens
+
+
+def test_a_long_instruction_leaves_room_for_rows_that_share_it() -> None:
+    instruction = tuple(range(1000, 3000))
+    rows = [row(0, episode=f"e{n}", prompt=(*instruction, n, n)) for n in range(30)]
+    # beside the instruction a row computes three tokens: its two own and the first of its reply
+    assert [len(part) for part in micro_batches(rows, 75)] == [18, 12]
+    with pytest.raises(ValueError, match="parts of no tokens"):
+        micro_batches(rows, 0)
+
+
+def test_an_episode_is_not_cut_where_its_last_turn_alone_would_take_as_much() -> None:
+    said = [tuple(range(3 * t + 10)) for t in range(30)]
+    turns = [row(0, episode="a", turn=t, prompt=prompt) for t, prompt in enumerate(said)]
+    chain = [replace(r, row=Row(r.row.prompt, (3 * r.example.turn + 10, 3 * r.example.turn + 11))) for r in turns]
+    (part,) = micro_batches(chain, 20)
+    assert part == chain
 
 
 def test_the_turns_of_an_episode_are_computed_together() -> None:
@@ -134,7 +152,7 @@ def test_a_base_whose_rows_are_padded_is_told_without_its_weights_and_counted_as
     assert is_padded(folder)
     assert not is_padded(base)
     rows = checked(base, 16)
-    shared, padded = (work_of(rows, SFTConfig(batch=16), padded=p) for p in (False, True))
+    shared, padded = (work_of(rows, SFTConfig(batch=16, micro_tokens=8192), padded=p) for p in (False, True))
     assert padded.epoch.nodes == 16 * padded.longest
     assert shared.epoch.nodes < padded.epoch.nodes
     assert padded.epoch.supervised == shared.epoch.supervised == sum(len(r.row.reply) for r in rows)

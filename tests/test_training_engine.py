@@ -271,7 +271,7 @@ def gradient(model: ForestModel, loss: Callable[[], Tensor]) -> Tensor:
 
 @pytest.mark.parametrize(
     ("lengths", "expected"),
-    [([90] * 9, 6), ([90], 1), ([300] * 9, 3), ([600, 600, 20], 2), ([100, 100, 100, 900, 100], 3), ([4000, 20], 2)],
+    [([80] * 9, 6), ([90], 1), ([150] * 9, 3), ([300, 300, 20], 2), ([100, 100, 100, 450, 100], 3), ([4000, 20], 2)],
 )
 def test_as_many_rows_are_compared_as_padding_is_cheap_for(lengths: list[int], expected: int) -> None:
     assert compared(lengths) == expected

@@ -26,14 +26,14 @@ from prentice.training.shapes import SHAPES, shape_of
 from prentice.training.start import open_checker, open_model
 from prentice.training.workload import part_of, work_of
 from tiny_models import write_tiny_llama
-from training_models import FAMILIES, examples, write_family
+from training_models import FAMILIES, begin_with, examples, write_family
 
 CPU = Machine("a computer", memory=16 * GB, rates={"float32": 1e11, "bfloat16": 1e11}, rated="here", gpu=False)
 WHERE = Path("rows.parquet")
 
 
 def setup(base: str, machine: Machine = CPU, rows: int = 1000, tokens: int = 500, **config: Any) -> Setup:
-    chosen = SFTConfig.model_validate(config)
+    chosen = SFTConfig.model_validate(config).on(gpu=machine.gpu)
     return Setup(shape_of(base), chosen, assumed_work(chosen, rows, tokens, machine.processes), machine)
 
 
@@ -119,7 +119,7 @@ def test_operations_are_those_that_torch_counts(method: Any, precision: Any, tmp
         model(batch).sum().backward()
     with FlopCounterMode(display=False, custom_mapping=table) as looking, torch.no_grad():
         model(batch)
-    reckoned, part = Setup(shape_of(str(base)), config, assumed_work(config, 16, 40), CPU), part_of(batch)
+    reckoned, part = Setup(shape_of(str(base)), config, assumed_work(config.on(gpu=False), 16, 40), CPU), part_of(batch)
     assert operations(reckoned, part) == pytest.approx(learning.get_total_flops(), rel=0.05)
     assert operations(reckoned, part, learning=False) == pytest.approx(looking.get_total_flops(), rel=0.05)
 
@@ -130,22 +130,23 @@ def test_the_work_of_a_dataset_is_that_of_its_parts(tmp_path: Path) -> None:
     whole, cut = (work_of(rows, SFTConfig(batch=32, micro_tokens=n)) for n in (8192, 100))
     assert (whole.rows, whole.val_rows, whole.parts) == (32, 8, 1)
     assert whole.epoch == whole.largest
-    assert cut.largest.nodes <= 100 < whole.largest.nodes
+    begin = begin_with([r.row.tokens for r in rows])
+    assert cut.largest.nodes <= 100 + begin < whole.largest.nodes
     assert cut.parts > 2
     # a beginning that parts share is computed in each of them
     assert cut.epoch.nodes > whole.epoch.nodes
     assert cut.epoch.supervised == whole.epoch.supervised
-    shared = work_of(rows, SFTConfig(batch=32), processes=2)
+    shared = work_of(rows, SFTConfig(batch=32, micro_tokens=8192), processes=2)
     assert shared.largest.nodes < whole.largest.nodes
 
 
 def test_the_work_of_a_large_dataset_is_told_from_a_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = write_tiny_llama(tmp_path)
     rows = open_checker(512, WHERE, base).check(examples(800, val=80))
-    exact = work_of(rows, SFTConfig())
+    exact = work_of(rows, SFTConfig().on(gpu=False))
     monkeypatch.setattr("prentice.training.workload.ENOUGH", 4000)
     assert sum(len(row.row.tokens) for row in rows) > 20_000
-    told = work_of(rows, SFTConfig())
+    told = work_of(rows, SFTConfig().on(gpu=False))
     assert told.epoch != exact.epoch
     assert told.epoch.nodes == pytest.approx(exact.epoch.nodes, rel=0.1)
     assert told.validation.nodes == pytest.approx(exact.validation.nodes, rel=0.2)
@@ -157,7 +158,7 @@ def test_assumed_rows_are_counted_by_hand() -> None:
     assert (work.tokens, work.epoch.nodes, work.largest.nodes) == (6464, 6400, 900)
     assert work.largest.scores == 9 * 101 * 101
     assert work.parts == pytest.approx(32 / 9)
-    long = assumed_work(SFTConfig(max_tokens=4096), rows=64, tokens=4000)
+    long = assumed_work(SFTConfig(max_tokens=4096).on(gpu=True), rows=64, tokens=4000)
     assert (long.largest.nodes, long.largest.fused, long.largest.scores) == (2 * 3999, 2 * 4000**2, 0)
 
 
@@ -241,7 +242,7 @@ def test_a_run_that_fits_not_is_told_changes_with_which_it_does() -> None:
 
 
 def test_fewer_tokens_at_once_come_first_since_they_change_no_result() -> None:
-    run = setup("smollm2-135m", replace(CPU, memory=3 * GB), tokens=50, batch=128)
+    run = setup("smollm2-135m", replace(CPU, memory=3 * GB), tokens=50, batch=128, micro_tokens=8192)
     assert not fits(run)
     assert advice(run)[0].words.startswith("train.sft.micro_tokens = ")
     parts = int(advice(run)[0].words.split(" = ")[1])
@@ -369,7 +370,7 @@ def middling(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=["lora", "lora in bfloat16", "full", "full, saved"],
 )
 def test_a_run_takes_the_memory_that_was_reckoned(middling: Path, config: dict[str, Any]) -> None:
-    chosen = SFTConfig.model_validate({"epochs": 1, "batch": 16, **config})
+    chosen = SFTConfig.model_validate({"epochs": 1, "batch": 16, **config}).on(gpu=False)
     command = [sys.executable, "-c", CHILD, str(middling), chosen.model_dump_json()]
     child = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
     before, most = map(int, child.stdout.split()[-2:])

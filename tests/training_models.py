@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,3 +134,8 @@ def examples(count: int = 8, *, val: int = 0, system: str = "Which intent has th
             )
         )
     return rows
+
+
+def begin_with(rows: Sequence[tuple[int, ...]]) -> int:
+    """With how many tokens all of them begin."""
+    return next((n for n in range(len(min(rows))) if len({row[: n + 1] for row in rows}) > 1), len(min(rows)))

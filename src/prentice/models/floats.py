@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import mmap
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,14 @@ from prentice.runs import folder_atomic, full_disk_is_the_users
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+BESIDE_WEIGHTS = (
+    "tokenizer*",
+    "*.jinja",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+    "generation_config.json",
+)
 PRE = b"tokenizer.ggml.pre"
 PROBE = "Prentice: 3.14 apples, 2 déjà-vus, and it's done."
 
@@ -114,6 +123,16 @@ def _rebuilt(gguf: Path, tokenizer: Any) -> Any:
     if apart > 0:
         raise PrenticeError(f"{gguf}: the rebuilt model's logits differ from the file's by up to {apart:.2g}")
     return model
+
+
+def copy_beside(source: Path, target: Path) -> None:
+    """Copy what lies beside a model's weights, its tokenizer above all.
+
+    Copied, not saved again: what is served must split text exactly as training did.
+    """
+    for pattern in BESIDE_WEIGHTS:
+        for path in source.glob(pattern):
+            shutil.copyfile(path, target / path.name)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from prentice import __version__
 from prentice.curation import curate, summary
-from prentice.errors import PrenticeError
+from prentice.errors import DataError, PrenticeError
 from prentice.evaluation import write_report
 from prentice.models import catalogue
 from prentice.pipeline.bases import base_gguf, trainable_base
@@ -22,7 +22,7 @@ from prentice.pipeline.contest import contest
 from prentice.pipeline.learning import learn
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
-from prentice.records import Episode, Report, digest
+from prentice.records import Checkpoint, Episode, Report, digest
 from prentice.records.filters import Filter
 from prentice.records.parquet import read_dataset
 from prentice.records.store import Store
@@ -169,8 +169,7 @@ def _train_inputs(context: Context) -> JsonValue:
     return [
         context.done["curate"].facts["hash"],
         weights,
-        # how often the state is saved, and what is computed at once, change nothing that is learnt
-        project.config.train.sft.model_dump(mode="json", exclude={"save_seconds", "micro_tokens"}),
+        project.config.train.sft.recipe(),
         __version__,
         *_played_while_training(project),
     ]
@@ -206,6 +205,7 @@ def _export(context: Context, out: Path) -> Facts:
     from prentice.training.export import export
 
     base, weights = trainable_base(context.project, context.progress)
+    _see_that_it_is_its_base(context.folder("train"), base)
     manifest, examples = read_dataset(context.folder("curate"))
     exported = export(
         context.project.config.export,
@@ -223,6 +223,17 @@ def _export(context: Context, out: Path) -> Facts:
         "base": str(served.relative_to(context.project.home)),
         "agreement": exported.agreement,
     }
+
+
+def _see_that_it_is_its_base(checkpoint: Path, base: catalogue.Model) -> None:
+    """An adapter fits every base of its shapes, and would make nonsense of another's weights."""
+    trained = read_record(Checkpoint, checkpoint / "checkpoint.json").base
+    if trained.sha256 != base.source.sha256:
+        raise DataError(
+            f"{checkpoint}: it was trained from weights with SHA-256 {trained.sha256[:12]}…, and {base.name!r} has "
+            f"{base.source.sha256[:12]}…",
+            f"train again: remove {checkpoint}",
+        )
 
 
 def _choices(project: Project) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from prentice.progress import Progress
 from prentice.records.parquet import ROWS, read_dataset
 
 if TYPE_CHECKING:
+    from prentice.training.config import SFTConfig
     from prentice.training.estimate import Setup, Work
     from prentice.training.truth import Truth
 
@@ -118,7 +119,8 @@ def estimate_run(folder: Path, overrides: Sequence[str], what: What, progress: P
         processes, sharded = launched(project.config.train.launch, project.folder)
         wide, inner = shape.hidden, shape.intermediate
         machine = this_machine(config.precision, wide, inner, processes, sharded=sharded)
-    work, counted, faulty = _work(project, what, machine.processes, progress)
+    config = config.on(gpu=machine.gpu)
+    work, counted, faulty = _work(project, config, what, machine.processes, progress)
     return Outlook(
         setup=Setup(shape, config, work, machine),
         quantization=project.config.export.quantization,
@@ -128,20 +130,24 @@ def estimate_run(folder: Path, overrides: Sequence[str], what: What, progress: P
     )
 
 
-def _work(project: Project, what: What, processes: int, progress: Progress) -> tuple[Work, str, int]:
+def _work(project: Project, config: SFTConfig, what: What, processes: int, progress: Progress) -> tuple[Work, str, int]:
     """What there is to compute, how that was counted, and rows that are left out."""
     from prentice.training.estimate import SUPERVISED, assumed_work
 
-    config = project.config.train.sft
     if bool(what.rows) != bool(what.tokens):
         raise ConfigError("--rows and --tokens belong together", "--rows 5000 --tokens 600: of about 600 tokens each")
     if what.rows:
+        if what.tokens > config.max_tokens:
+            raise ConfigError(
+                f"--tokens {what.tokens} is above train.sft.max_tokens = {config.max_tokens}, and no row is cut",
+                f"--set train.sft.max_tokens={what.tokens}",
+            )
         work = assumed_work(config, what.rows, what.tokens, processes)
         return work, f"rows of one length, {SUPERVISED:.0%} of each supervised, no shared beginnings", 0
-    return _counted(project, processes, progress)
+    return _counted(project, config, processes, progress)
 
 
-def _counted(project: Project, processes: int, progress: Progress) -> tuple[Work, str, int]:
+def _counted(project: Project, config: SFTConfig, processes: int, progress: Progress) -> tuple[Work, str, int]:
     from prentice.training.start import is_padded, open_checker
     from prentice.training.truth import check_all
     from prentice.training.workload import work_of
@@ -154,7 +160,6 @@ def _counted(project: Project, processes: int, progress: Progress) -> tuple[Work
     if base is None:
         raise PrenticeError(f"student {project.base!r} cannot be trained: it comes as GGUF only", "choose another base")
     _, examples = read_dataset(dataset)
-    config = project.config.train.sft
     rows, _, faults = check_all(open_checker(config.max_tokens, dataset / ROWS, base), examples, progress)
     if not any(row.example.split == "train" for row in rows):
         raise PrenticeError(

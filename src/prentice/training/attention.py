@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
 from prentice.errors import TrainingError
@@ -54,7 +55,7 @@ def forest_attention(  # the signature is transformers' contract
         # scores in float32 whatever the weights are: cheap beside the linear layers, and bfloat16 kernels are slow here
         q, k, v = (x[0].transpose(0, 1).float() for x in (query, key, value))
         window, cap = settings.get("sliding_window"), settings.get("softcap")
-        answers = [_attend(q, k, v, b, scale, window, cap) for b in forest.blocks]
+        answers = [_group(q, k, v, b, scale, window, cap) for b in forest.blocks]
         merged = torch.cat(answers).index_select(0, forest.order)
     return merged.to(query.dtype).unsqueeze(0), None
 
@@ -85,6 +86,19 @@ def _checked(module: nn.Module, forest: Forest | None, settings: dict[str, Any])
     return forest
 
 
+def _group(q: Tensor, k: Tensor, v: Tensor, b: Blocks, scale: float, window: int | None, cap: float | None) -> Tensor:
+    if _fused(b, cap):
+        return _attend(q, k, v, b, scale, window, cap)
+    # what is gathered and the weights are made again on the way back, as the fused kernel does: they would be a fourth
+    # of all that a step holds, and cost less to make than to fetch
+    result: Tensor = checkpoint(_attend, q, k, v, b, scale, window, cap, use_reentrant=False, preserve_rng_state=False)
+    return result
+
+
+def _fused(b: Blocks, cap: float | None) -> bool:
+    return cap is None and b.queries.shape[1] * b.keys.shape[1] > SMALL
+
+
 def _attend(q: Tensor, k: Tensor, v: Tensor, b: Blocks, scale: float, window: int | None, cap: float | None) -> Tensor:
     blocks, width = b.queries.shape
     reach = b.keys.shape[1]
@@ -94,7 +108,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, b: Blocks, scale: float, window: in
     values = v.index_select(0, b.keys.flatten()).view(blocks, reach, kv, -1).transpose(1, 2)
     distance = b.positions[:, :, None] - torch.arange(reach, device=q.device)
     seen = distance >= 0 if window is None else (distance >= 0) & (distance < window)
-    if cap is None and width * reach > SMALL:
+    if _fused(b, cap):
         out = F.scaled_dot_product_attention(
             asked, keys, values, attn_mask=seen[:, None], scale=scale, enable_gqa=heads != kv
         )

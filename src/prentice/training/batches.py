@@ -58,26 +58,32 @@ def families(rows: Sequence[CheckedRow]) -> list[list[int]]:
 
 
 def micro_batches(rows: Sequence[CheckedRow], tokens: int, *, padded: bool = False) -> list[list[CheckedRow]]:
-    """Cut rows into parts that compute at most `tokens` tokens at once (but at least one row), shortest first.
+    """Cut rows into parts that are computed at once, shortest first.
 
     Args:
-        padded: rows lie side by side, each as long as the longest; else what they share is counted once a part.
+        tokens: most that a part computes, but at least one row. What all rows begin with comes on top, or a long
+            instruction would leave no room to share it, and as much as the longest row takes always fits.
+        padded: rows lie side by side, each as long as the longest; no part but a single row is larger than `tokens`.
+    Raises: ValueError if `tokens` is none.
     """
+    if tokens < 1:
+        raise ValueError("parts of no tokens: SFTConfig.on fills in how many")
     if padded:
         return _rectangles(sorted(rows, key=_length), tokens)
     common = _shared(min(r.row.tokens for r in rows), max(r.row.tokens for r in rows))
+    most = max(tokens + common, *(len(r.row.tokens) for r in rows))
     parts: list[list[CheckedRow]] = []
     room = 0
     for family in _by_length(rows):
         own = _own(family, common)
-        if room < sum(own) <= tokens - common:
+        if room < sum(own) <= most - common:
             room = 0  # it is cut only where it does not fit into a part of its own
         for row, new in zip(family, own, strict=True):
             if parts and new <= room:
                 room -= new
             else:
                 parts.append([])
-                room = tokens - len(row.row.tokens)
+                room = most - len(row.row.tokens)
             parts[-1].append(row)
     return parts
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from prentice.config import StageConfig
+
+AT_ONCE, AT_ONCE_GPU = 1024, 8192
+"""Tokens computed at once. On two cores 8 192 take a third longer than 1 024: half of that time went into pages of
+memory that were fetched and given back (docs/log.md, 2026-11-28). A GPU has to be kept busy."""
+CHANGES_NOTHING = frozenset({"save_seconds", "micro_tokens"})
+"""Settings that change time and memory, but nothing that is learnt."""
 
 
 class ExportConfig(StageConfig):
@@ -61,8 +67,10 @@ class SFTConfig(StageConfig):
     """Longest row, in tokens after the chat template; a longer one stops the run before it starts, none is cut."""
     batch: int = Field(32, ge=1)
     """Rows per optimizer step."""
-    micro_tokens: int = Field(8192, ge=1)
-    """Tokens computed at once; a step with more is accumulated, which changes memory but no result."""
+    micro_tokens: int = Field(0, ge=0)
+    """Tokens computed at once, beside those with which all of them begin; a step with more is accumulated, which
+    changes memory and time but no result. 0: 1024 on a processor, whose caches and pages slow down larger ones, and
+    8192 on a GPU. The longest row is computed whole whatever is set."""
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps over which the learning rate rises."""
     weights: Literal["rows", "quality", "importance"] = "rows"
@@ -76,3 +84,11 @@ class SFTConfig(StageConfig):
     """Of the matrix products; bfloat16 is about twice as fast where the processor has it, and rounds."""
     save_seconds: float = Field(30.0, ge=0)
     """Least time between two saved states, from which a killed run goes on."""
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings that decide what is learnt, for records and ids."""
+        return self.model_dump(mode="json", exclude=set(CHANGES_NOTHING))
+
+    def on(self, *, gpu: bool) -> SFTConfig:
+        """The same with what it leaves to the machine filled in."""
+        return self.model_copy(update={"micro_tokens": self.micro_tokens or (AT_ONCE_GPU if gpu else AT_ONCE)})

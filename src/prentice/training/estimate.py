@@ -37,9 +37,9 @@ class Part:
     Args:
         nodes: tokens computed, a shared prefix once.
         supervised: tokens projected onto the vocabulary.
-        queries, keys: what attention gathers for its blocks, padding included.
-        scores: pairs of them whose weights are stored until the way back.
-        fused: pairs that a fused kernel computes, which stores none.
+        queries, keys: what attention gathers for the fused kernel, padding included.
+        scores: pairs whose weights are computed as plain products, and once more on the way back.
+        fused: pairs that a fused kernel computes.
     """
 
     nodes: float = 0
@@ -97,10 +97,11 @@ class Work:
 
 def assumed_work(config: SFTConfig, rows: int, tokens: int, processes: int = 1) -> Work:
     """Rows that nobody has seen: all of one length, nothing shared, a quarter of it supervised."""
-    together = max(1, min(math.ceil(config.batch / processes), config.micro_tokens // tokens, rows))
+    together = max(1, min(math.ceil(config.batch / processes), max(config.micro_tokens, tokens) // tokens, rows))
     pairs = float(tokens * tokens)
     # the last token of a row predicts nothing, so it is not computed
-    row = Part(tokens - 1, SUPERVISED * tokens, tokens - 1, tokens - 1, *((pairs, 0) if pairs <= SMALL else (0, pairs)))
+    attention = (0, 0, pairs, 0) if pairs <= SMALL else (tokens - 1, tokens - 1, 0, pairs)
+    row = Part(tokens - 1, SUPERVISED * tokens, *attention)
     return Work(
         rows=rows,
         val_rows=0,
@@ -263,14 +264,19 @@ def _token(setup: Setup) -> float:
 
 
 def _blocks(shape: Shape, part: Part) -> float:
-    """Attention in blocks, of one layer: queries, keys, values and weights in float32, and a mask of bytes.
+    """What attention in blocks keeps in one layer, in float32.
 
-    The fused kernel keeps what came out instead of the weights, and its mask as floats.
+    Of the plain products queries, keys and values as they came; of the fused kernel what was gathered for it, what came
+    out, and its mask as floats.
     """
-    pairs = part.scores + part.fused
-    answers = shape.asked * part.queries * (part.fused / pairs if pairs else 0)
-    gathered = shape.asked * part.queries + 2 * shape.kept * part.keys
-    return WIDE * (gathered + answers + part.fused + shape.heads * part.scores) + part.scores
+    plain = part.nodes * (shape.asked + 2 * shape.kept) if part.scores else 0
+    gathered = 2 * shape.asked * part.queries + 2 * shape.kept * part.keys
+    return WIDE * (plain + gathered + part.fused)
+
+
+def _eager(shape: Shape, nodes: float, pairs: float) -> float:
+    """What plain attention keeps in one layer: keys and values as often as queries share them, weights, a mask."""
+    return WIDE * (3 * shape.asked * nodes + shape.heads * pairs) + pairs
 
 
 def _flex(setup: Setup, nodes: float) -> float:
@@ -291,11 +297,7 @@ def _compared(setup: Setup) -> tuple[Piece, ...]:
     wide = _wide(setup)
     shape, work, trained = setup.shape, setup.work, setup.trained * WIDE
     nodes = work.compared * work.compared_longest
-    # plain attention repeats the keys and values that queries share
-    attention = _blocks(
-        replace(shape, kv_heads=shape.heads), Part(nodes, 0, nodes, nodes, nodes * work.compared_longest)
-    )
-    states = shape.layers * (_token(wide) * nodes + attention)
+    states = shape.layers * (_token(wide) * nodes + _eager(shape, nodes, nodes * work.compared_longest))
     logits = 3 * WIDE * nodes * shape.vocabulary
     # those found so far; then the last one, in pieces and in one
     before = trained * (2 if setup.narrow else 1)
@@ -337,7 +339,8 @@ def operations(setup: Setup, part: Part, *, learning: bool = True) -> float:
     if not setup.full:
         back -= 2 * first + 2 * setup.config.lora_rank * 3 * shape.hidden
     # the vocabulary's slope is computed beside its values; its weights' gradient from logits computed again
-    return there + back * part.nodes + 2 * pairs + words * (3 if setup.full else 1)
+    again = 0 if setup.machine.gpu else 2 * shape.asked * part.scores * shape.layers
+    return there + back * part.nodes + 2 * pairs + again + words * (3 if setup.full else 1)
 
 
 def run_operations(setup: Setup) -> float:

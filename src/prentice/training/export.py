@@ -6,7 +6,6 @@ The GGUF file is held against torch: the share of validation prompts that both a
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from prentice.errors import DataError
 from prentice.models.chat import ChatFormat
 from prentice.models.fetch import sha256_of
-from prentice.models.floats import quiet, weights_on_full_disk
+from prentice.models.floats import copy_beside, quiet, weights_on_full_disk
 from prentice.models.hf import HFModel, load
 from prentice.models.local import LocalModel
 from prentice.progress import Bar, Progress
@@ -29,14 +28,6 @@ from prentice.training.lora import merge_adapter
 ENOUGH = 0.98
 ADAPTER, FULL = "adapter_config.json", "config.json"
 """The files that show where a checkpoint's weights lie."""
-BESIDE_WEIGHTS = (
-    "tokenizer*",
-    "*.jinja",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-    "generation_config.json",
-)
 
 
 def export(
@@ -122,11 +113,7 @@ def write_merged(checkpoint: Path, base: Path, target: Path) -> Path:
     model = merge_adapter(load(base), weights) if adapter else load(weights)
     with quiet():
         model.save_pretrained(target)
-    # the tokenizer's files are copied, not saved again: what is served must split text exactly as training did
-    source = weights if (weights / "tokenizer.json").is_file() else base
-    for pattern in BESIDE_WEIGHTS:
-        for path in source.glob(pattern):
-            shutil.copyfile(path, target / path.name)
+    copy_beside(weights if (weights / "tokenizer.json").is_file() else base, target)
     return target
 
 

@@ -9,6 +9,7 @@ nor losses.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -20,6 +21,8 @@ from torch import Tensor
 
 LONG = 8
 """Shared tokens from which a block of their own pays."""
+NEAR = 1.4
+"""How many times longer a run, or what it sees, may be than the shortest of its group."""
 MOST = 64
 """Blocks in one padded group: bounds the memory that attention holds at once."""
 
@@ -151,6 +154,11 @@ class _Run:
     path: tuple[int, ...]
 
     @property
+    def scale(self) -> int:
+        """The same for runs of about the same length, and for all that are short."""
+        return round(math.log(max(LONG, self.stop - self.start), NEAR))
+
+    @property
     def reach(self) -> int:
         return len(self.path) + self.stop - self.start
 
@@ -244,9 +252,10 @@ def _grow(rows: Sequence[Row]) -> tuple[list[int], list[int], list[tuple[int, ..
 def _groups(runs: Sequence[_Run]) -> list[list[_Run]]:
     """Runs of about equal length together, so that little is padded."""
     groups: list[list[_Run]] = []
-    for run in sorted(runs, key=lambda r: (r.stop - r.start, r.reach)):
+    for run in sorted(runs, key=lambda r: (r.scale, r.reach)):
         first = groups[-1][0] if groups else None
-        if first is None or run.stop - run.start > 4 + 1.5 * (first.stop - first.start) or len(groups[-1]) == MOST:
+        alike = first is not None and run.scale == first.scale and run.reach <= LONG + NEAR * first.reach
+        if not alike or len(groups[-1]) == MOST:
             groups.append([])
         groups[-1].append(run)
     return groups

@@ -14,7 +14,7 @@ from accelerate import Accelerator, DistributedType
 
 from prentice import __version__
 from prentice.errors import TrainingError
-from prentice.models.floats import quiet, weights_on_full_disk
+from prentice.models.floats import copy_beside, quiet, weights_on_full_disk
 from prentice.progress import Progress, Silent
 from prentice.records import Checkpoint, Example, ModelSource, digest
 from prentice.records.parquet import ROWS, read_dataset, rows_hash
@@ -31,10 +31,7 @@ from prentice.training.proof import prove
 from prentice.training.start import SomeTokens, Start, open_start
 
 RECORD, ADAPTER, FULL, LAST_GOOD = "checkpoint.json", "adapter", "model", "last-good"
-BESIDE_WEIGHTS = ("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "chat_template*")
 _SILENT = Silent()
-CHANGES_NOTHING = frozenset({"save_seconds", "micro_tokens"})
-"""Settings that change time and memory, but nothing that is learnt."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +92,14 @@ def train_examples(
 ) -> Checkpoint:
     """As `train_sft`, with the examples at hand; `where` names them in errors."""
     data = rows_hash(examples)
-    recipe = config.model_dump(mode="json", exclude=set(CHANGES_NOTHING))
+    recipe = config.recipe()
     name = digest([source.sha256, data, "sft", recipe])
     if (finished := finished_checkpoint(out, name)) is not None:
         return finished
     out.mkdir(parents=True, exist_ok=True)
     (out / RECORD).unlink(missing_ok=True)
     start = open_start(config, examples, where, base, links.serving_tokens, _place(links.accelerator))
-    run = _Run(config, start, base, out, source)
+    run = _Run(config.on(gpu=start.model.device.type == "cuda"), start, base, out, source)
     loop = run.loop(name, where, links)
     progress.say(run.announcement())
     with run.last_good_kept(loop):
@@ -185,6 +182,12 @@ class _Run:
 
     def _judge(self, loop: Loop, links: Links) -> Judge | None:
         if self.config.select.by == "loss":
+            if self.config.select.patience and not self.start.val:
+                raise TrainingError(
+                    f"train.sft.select.patience = {self.config.select.patience} waits for a better validation, and no "
+                    "validation rows are set aside",
+                    "set it to 0, or curate.val_share above 0",
+                )
             return None
         cases = list(dict.fromkeys(row.example.case for row in self.start.val))[: self.config.select.cases]
         score = links.score
@@ -248,9 +251,7 @@ class _Run:
             with folder_atomic(out / FULL) as scratch, quiet(), weights_on_full_disk(out):
                 with loop.model.as_it_came():
                     trained.save_pretrained(scratch, state_dict=weights)
-                for pattern in BESIDE_WEIGHTS:
-                    for path in self.base.glob(pattern):
-                        shutil.copyfile(path, scratch / path.name)
+                copy_beside(self.base, scratch)
             return
         # a path of this machine would mean nothing elsewhere
         trained.peft_config["default"].base_model_name_or_path = self.source.name

@@ -74,20 +74,21 @@ def _rectangle(rows: Sequence[CheckedRow]) -> Part:
     """What rows side by side take."""
     longest = max(len(r.row.tokens) for r in rows)
     nodes, pairs = float(len(rows) * longest), float(len(rows) * longest * longest)
-    scores = (pairs, 0.0) if longest * longest <= SMALL else (0.0, pairs)
-    return Part(nodes, float(sum(len(r.row.reply) for r in rows)), nodes, nodes, *scores)
+    attention = (0.0, 0.0, pairs, 0.0) if longest * longest <= SMALL else (nodes, nodes, 0.0, pairs)
+    return Part(nodes, float(sum(len(r.row.reply) for r in rows)), *attention)
 
 
 def part_of(forest: Forest) -> Part:
     """What computing a forest takes."""
-    pairs = [(b.queries.numel() * b.keys.shape[1], b.queries.shape[1] * b.keys.shape[1]) for b in forest.blocks]
+    fused = [b for b in forest.blocks if b.queries.shape[1] * b.keys.shape[1] > SMALL]
+    pairs, by_kernel = (sum(b.queries.numel() * b.keys.shape[1] for b in some) for some in (forest.blocks, fused))
     return Part(
         nodes=len(forest.ids),
         supervised=len(forest.targets),
-        queries=sum(b.queries.numel() for b in forest.blocks),
-        keys=sum(b.keys.numel() for b in forest.blocks),
-        scores=sum(all_ for all_, each in pairs if each <= SMALL),
-        fused=sum(all_ for all_, each in pairs if each > SMALL),
+        queries=sum(b.queries.numel() for b in fused),
+        keys=sum(b.keys.numel() for b in fused),
+        scores=pairs - by_kernel,
+        fused=by_kernel,
     )
 
 

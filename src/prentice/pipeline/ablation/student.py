@@ -83,12 +83,10 @@ class Student:
             cases: ids of the held-out cases.
         """
         config = self.project.config
-        # how often the state is saved, and what is computed at once, change nothing that is learnt
-        recipe = sft.model_dump(mode="json", exclude={"save_seconds", "micro_tokens"})
         played = self.project.held_out_rules.model_dump(mode="json", include={*SHAPE_REPLIES, "max_turns"})
         held_out = [config.evaluate.split, list(cases), config.evaluate.metric, played]
         made = [self.model.source.sha256, config.export.quantization, __version__]
-        return digest([data, recipe, made, self.project.task.fingerprint(), held_out])[:16]
+        return digest([data, sft.recipe(), made, self.project.task.fingerprint(), held_out])[:16]
 
     def _length(self, row: Example) -> int:
         known = self._lengths.get((row.id, row.reply))
