@@ -19,10 +19,11 @@ from prentice.models.local import LocalModel
 from prentice.pipeline import Context, Outcome, Project, run, run_stage, states
 from prentice.pipeline.record import Recorder
 from prentice.progress import Silent
-from prentice.records import Episode, Metric, Sampling, Turn
+from prentice.records import Checkpoint, Episode, Metric, Sampling, Turn
 from prentice.records.jsonl import read_episodes, write_episodes
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig, play_all
+from prentice.runs import read_record
 from tiny_models import write_tiny_llama
 
 LABELS = ("card_lost", "card_late", "cash")
@@ -161,6 +162,21 @@ def test_from_runs_a_stage_and_those_after_it_again(finished: tuple[Path, Outcom
 def test_an_unknown_stage_lists_the_known_ones(finished: tuple[Path, Outcome]) -> None:
     with pytest.raises(PrenticeError, match="no stage named 'trian'"):
         run(finished[0], start="trian")
+
+
+def test_a_checkpoint_of_other_weights_is_not_exported_with_these(base: Path, tmp_path: Path) -> None:
+    folder = write_project(tmp_path / "p", base)
+    context = Context(Project(folder), Silent())
+    for stage in STAGES[: STAGES.index("export")]:
+        run_stage(context, stage)
+    record = context.folder("train") / "checkpoint.json"
+    checkpoint = read_record(Checkpoint, record)
+    other = checkpoint.model_copy(update={"base": checkpoint.base.model_copy(update={"sha256": "f" * 64})})
+    record.write_text(other.model_dump_json(), encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"it was trained from weights with SHA-256 ffffffffffff…, and .* has [0-9a-f]{12}…"
+    ):
+        run_stage(Context(Project(folder), Silent()), "export")
 
 
 def test_a_stage_alone_runs_again_on_what_the_others_left(finished: tuple[Path, Outcome]) -> None:

@@ -219,6 +219,7 @@ def test_an_estimate_without_dataset_asks_for_one_or_for_numbers(base: Path, tmp
         (["--estimate", "--on", "abacus"], "no accelerator named 'abacus'"),
         (["--estimate", "--base", "llama-3"], "no shape of a model named 'llama-3' is known"),
         (["--estimate", "--rows", "10"], "--rows and --tokens belong together"),
+        (["--estimate", "--rows", "10", "--tokens", "3000"], "--tokens 3000 is above train.sft.max_tokens = 2048"),
         (["--on", "h100"], "only say what to estimate"),
         (["--check", "--base", "llama-3.1-8b"], "only say what to estimate"),
     ],

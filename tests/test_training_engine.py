@@ -12,25 +12,29 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
+    AttentionInterface,
     AutoModelForCausalLM,
     AutoTokenizer,
     BartConfig,
     BartForCausalLM,
+    GptOssConfig,
     Lfm2Config,
     MambaConfig,
+    PhiConfig,
     Qwen3NextConfig,
 )
 
 from prentice.errors import TrainingError
 from prentice.models.chat import ChatFormat
 from prentice.records import Example, Message
-from prentice.training.attention import FLEX, SMALL
+from prentice.training.attention import SMALL
 from prentice.training.batches import micro_batches
 from prentice.training.check import CheckedRow, Checker, stop_ids
 from prentice.training.compared import compared
 from prentice.training.engine import ForestModel
+from prentice.training.flex import flex
 from prentice.training.forest import Padded, Row, on_device, pad, plant
 from prentice.training.lora import add_adapter
 from prentice.training.losses import sft_loss
@@ -107,11 +111,26 @@ def test_gradient_checkpointing_leaves_the_gradient_right(llama: Path) -> None:
 def test_the_fused_kernel_with_block_masks_gives_the_log_probabilities_of_the_padded_batch(family: Path) -> None:
     """What a GPU computes, here without being compiled: sliding windows, capped scores and all. Its way back runs on
     GPUs only, where every run proves it before its first step."""
+    AttentionInterface.register("fused_here", fused_here)
     torch.manual_seed(3)
-    model, rows = ForestModel(AutoModelForCausalLM.from_pretrained(family), flex=True), rows_of(family)
-    assert model.causal.config._attn_implementation == FLEX
+    model, rows = AutoModelForCausalLM.from_pretrained(family), rows_of(family)
+    forest, padded = plant(rows), pad(rows)
     with torch.no_grad():
-        torch.testing.assert_close(model(plant(rows)), model(pad(rows, plain=True)), rtol=1e-4, atol=1e-5)
+        plain = model(input_ids=padded.ids, attention_mask=padded.mask).logits.log_softmax(-1).flatten(0, 1)
+        model.set_attn_implementation("fused_here")
+        nodes = {"input_ids": forest.ids[None], "position_ids": forest.positions[None]}
+        ours = model(**nodes, forest=forest, use_cache=False).logits.log_softmax(-1)[0]
+    torch.testing.assert_close(ours[forest.sources], plain[padded.sources], rtol=1e-4, atol=1e-5)
+
+
+def fused_here(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **settings: Any
+) -> tuple[Tensor, None]:
+    """As `forest_attention` on a GPU."""
+    del module, attention_mask
+    window, cap = settings.get("sliding_window"), settings.get("softcap")
+    out = flex(query, key, value, settings["forest"], scale=settings["scaling"], window=window, cap=cap)
+    return out.transpose(1, 2), None
 
 
 @settings(max_examples=100, deadline=None)
@@ -215,6 +234,25 @@ def test_layers_that_are_not_attention_are_named_and_take_the_padded_batch(confi
         one = pad([row])
         alone += gradient(model, lambda one=one: sft_loss(model(one), one))  # type: ignore[misc]
     assert float((together - alone).norm() / alone.norm()) <= 1e-5
+
+
+def test_dropout_that_a_base_brings_along_is_off_wherever_it_is_written() -> None:
+    torch.manual_seed(5)
+    drops = {"embd_pdrop": 0.9, "resid_pdrop": 0.9, "attention_dropout": 0.9}
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    lm = AutoModelForCausalLM.from_config(PhiConfig(**sizes, **drops, vocab_size=64, initializer_range=0.2))
+    model, rows = ForestModel(lm.train()), [Row((1, 2, 3, 4), (5, 6)), Row((1, 2, 3), (7, 8, 9)), Row((1, 2), (12,))]
+    assert model.obstacle == ""
+    assert torch.equal(model(plant(rows)), model(plant(rows)))
+    assert gradient_difference(model, rows) <= 1e-5
+
+
+def test_attention_sinks_are_refused_by_name() -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    experts = {"num_local_experts": 2, "num_experts_per_tok": 1, "num_key_value_heads": 1, "head_dim": 16}
+    model = ForestModel(AutoModelForCausalLM.from_config(GptOssConfig(**sizes, **experts, vocab_size=64)))
+    with pytest.raises(TrainingError, match="GptOssAttention: prefix sharing is not exact for this attention"):
+        prove(model, [Row((1, 2, 3), (5, 6))])
 
 
 def test_an_encoder_decoder_is_refused_by_name() -> None:

@@ -7,19 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prentice.models.chat import ChatFormat
 from prentice.models.hf import load
 from prentice.records import ModelSource
-from prentice.training.attention import FLEX
+from prentice.training.attention import NAME
 from prentice.training.check import Checker, stop_ids
 from prentice.training.config import SFTConfig
 from prentice.training.engine import ForestModel
 from prentice.training.forest import Row, on_device, pad
 from prentice.training.lora import read_adapter
 from prentice.training.proof import gradient_difference, prove
-from prentice.training.sft import train_examples
+from prentice.training.sft import Links, train_examples
 from prentice.training.start import open_model
 from training_models import FAMILIES, examples, write_family
 
@@ -54,13 +56,13 @@ def rows_of(folder: Path, long: int = 1) -> list[Row]:
 
 @pytest.mark.parametrize("long", [1, 6])
 def test_the_fused_kernels_gradient_is_that_of_the_padded_batch(family: Path, long: int) -> None:
-    model = ForestModel(AutoModelForCausalLM.from_pretrained(family), flex=True).to("cuda")
-    assert model.causal.config._attn_implementation == FLEX
+    model = ForestModel(AutoModelForCausalLM.from_pretrained(family)).to("cuda")
+    assert model.causal.config._attn_implementation == NAME
     assert gradient_difference(model, rows_of(family, long)) <= 1e-5
 
 
 def test_the_fused_kernels_log_probabilities_are_those_of_the_padded_batch(family: Path) -> None:
-    model, rows = ForestModel(AutoModelForCausalLM.from_pretrained(family), flex=True).to("cuda"), rows_of(family)
+    model, rows = ForestModel(AutoModelForCausalLM.from_pretrained(family)).to("cuda"), rows_of(family)
     with torch.no_grad():
         plain = model(on_device(pad(rows, plain=True), model.device))
         torch.testing.assert_close(model(model.batch(rows)), plain, rtol=1e-4, atol=1e-5)
@@ -83,13 +85,12 @@ def test_weights_in_4_bits_give_the_gradient_of_the_padded_batch(llama: Path) ->
     assert gradient_difference(open_model(CONFIG.model_copy(update={"method": "qlora"}), llama), rows_of(llama)) <= 1e-5
 
 
-def test_a_gpus_curve_is_the_processors(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpus_curve_is_the_processors(llama: Path, tmp_path: Path) -> None:
     losses = {}
     for place in ("cuda", "cpu"):
-        if place == "cpu":
-            monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        train(llama, tmp_path / place, CONFIG)
+        train(llama, tmp_path / place, CONFIG, Accelerator(cpu=place == "cpu"))
         losses[place] = curve(tmp_path / place)
+        AcceleratorState._reset_state(reset_partial_state=True)
     assert losses["cuda"][-1] < 0.7 * losses["cuda"][0]
     assert max(abs(a - b) for a, b in zip(*losses.values(), strict=True)) <= 1e-3
 
@@ -102,8 +103,9 @@ def test_adapters_over_4_bits_learn_and_are_read_by_the_plain_base(llama: Path, 
     read_adapter(load(llama), tmp_path / "adapter")
 
 
-def train(base: Path, out: Path, config: SFTConfig) -> None:
-    train_examples(config, examples(8), Path("rows"), base=base, out=out, source=SOURCE)
+def train(base: Path, out: Path, config: SFTConfig, accelerator: Accelerator | None = None) -> None:
+    links = Links(accelerator=accelerator)
+    train_examples(config, examples(8), Path("rows"), base=base, out=out, source=SOURCE, links=links)
 
 
 def curve(out: Path) -> list[float]:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Lfm2Config, MambaConfig
 
 from prentice.errors import ConfigError, TrainingError
 from prentice.models.hf import load
@@ -26,11 +26,13 @@ from prentice.records import Checkpoint, Example, Ledger, Manifest, Message, Mod
 from prentice.records.parquet import LedgerRow, read_dataset, rows_hash, write_dataset
 from prentice.runs import read_record
 from prentice.training.config import LaunchConfig, SelectConfig, SFTConfig
-from prentice.training.forest import Row, plant
+from prentice.training.forest import Padded, Row, plant
 from prentice.training.launch import train_in_processes
+from prentice.training.loop import Loop, Plan
 from prentice.training.lora import merge_adapter
-from prentice.training.losses import importance_loss
+from prentice.training.losses import importance_loss, sft_loss
 from prentice.training.sft import Links, train_examples, train_sft
+from prentice.training.start import open_start
 from tiny_models import write_tiny_llama
 from training_models import examples, write_family
 
@@ -266,6 +268,23 @@ def test_a_row_longer_than_the_models_context_stops_the_run(base: Path, tmp_path
         train(base, tmp_path, rows)
 
 
+def test_a_tokenizer_with_more_tokens_than_the_model_stops_the_run(base: Path, tmp_path: Path) -> None:
+    for path in base.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 60}), encoding="utf-8")
+    with pytest.raises(
+        TrainingError, match=r"rows\.parquet: row row0: token \d+ is outside the model's vocabulary of 60"
+    ):
+        train(tmp_path, tmp_path / "out", examples(4))
+
+
+def test_patience_without_validation_rows_stops_the_run_before_it_starts(base: Path, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"select": SelectConfig(patience=2)})
+    with pytest.raises(TrainingError, match=r"patience = 2 waits for a better validation, and no validation rows"):
+        train(base, tmp_path, examples(4), config)
+
+
 def test_a_template_that_never_stops_stops_the_run(tmp_path: Path) -> None:
     base = write_tiny_llama(tmp_path / "base")
     template = base / "chat_template.jinja"
@@ -351,10 +370,56 @@ def test_the_full_model_reads_back_in_transformers_with_its_own_attention(base: 
     assert AutoTokenizer.from_pretrained(tmp_path / "model").chat_template
 
 
+@pytest.mark.parametrize("kind", ["mamba", "conv"])
+def test_all_weights_of_a_base_whose_rows_are_padded_are_trained_and_read_back(kind: str, tmp_path: Path) -> None:
+    base = write_tiny_llama(tmp_path / "base")
+    (base / "model.safetensors").unlink()
+    ids = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    same = {key: ids[key] for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
+    small = {"hidden_size": 32, "num_hidden_layers": 2, **same}
+    heads = {"intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
+    config = (
+        MambaConfig(**small)
+        if kind == "mamba"
+        else Lfm2Config(**small, **heads, layer_types=["conv", "full_attention"])
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(base)
+    done = train(base, tmp_path / "out", examples(8), CONFIG.model_copy(update={"method": "full", "epochs": 6}))
+    assert done.figures["loss_last"] < 0.9 * done.figures["loss_first"]
+    written = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model")
+    assert "prentice" not in (tmp_path / "out" / "model" / "config.json").read_text(encoding="utf-8")
+    before = AutoModelForCausalLM.from_pretrained(base).state_dict()
+    assert any(not torch.equal(before[name], weight) for name, weight in written.state_dict().items())
+
+
+def padded_curve(base: Path, dataset: Path, config: SFTConfig, out: Path) -> list[float]:
+    """The losses of the same run whose rows lie side by side, as everybody trains them."""
+    start = open_start(config, read_dataset(dataset)[1], WHERE, base, None)
+    model = start.model
+    model.obstacle, model.attention = "asked for", model.own_attention
+    model.causal.set_attn_implementation(model.own_attention)
+    assert isinstance(model.batch([start.train[0].row]), Padded)
+    plan = Plan(
+        epochs=config.epochs,
+        batch=config.batch,
+        micro_tokens=1024,
+        learning_rate=config.learning_rate,
+        schedule=config.schedule,
+        warmup=config.warmup,
+        seed=config.seed,
+        by_weight=False,
+        patience=0,
+        save_seconds=1e9,
+    )
+    out.mkdir()
+    loop = Loop(model, sft_loss, start.train, start.val, plan, out=out, fingerprint="padded", where=WHERE)
+    return [line["loss"] for line in loop.run(Silent()).curve]
+
+
 def test_fifty_steps_cut_shared_out_and_resumed_elsewhere_give_one_curve(
     base: Path, tmp_path: Path, one_thread: None
 ) -> None:
-    """Packed, accumulated, two processes, FSDP over two, and killed in one process to go on in two: within 1e-4."""
+    """Packed, padded, accumulated, two processes, FSDP over two, killed in one to go on in two: within 1e-4."""
     dataset = write_rows(tmp_path / "dataset", examples(24, val=4))
     config = CONFIG.model_copy(update={"epochs": 13, "learning_rate": 0.003})
     train_sft(config, dataset=dataset, base=base, out=tmp_path / "packed", source=SOURCE)
@@ -377,8 +442,9 @@ def test_fifty_steps_cut_shared_out_and_resumed_elsewhere_give_one_curve(
     packed = [line["loss"] for line in curve(tmp_path / "packed")]
     assert len(packed) >= 50
     assert packed[-1] < 0.7 * packed[0]
-    for name in ("accumulated", *launches):
-        other = [line["loss"] for line in curve(tmp_path / name)]
+    curves = {name: [line["loss"] for line in curve(tmp_path / name)] for name in ("accumulated", *launches)}
+    curves["padded"] = padded_curve(base, dataset, config, tmp_path / "padded")
+    for name, other in curves.items():
         assert max(abs(a - b) for a, b in zip(packed, other, strict=True)) <= 1e-4, name
     adapters = [load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("packed", "fsdp")]
     assert adapters[0].keys() == adapters[1].keys()

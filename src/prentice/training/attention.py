@@ -2,8 +2,8 @@
 
 Registered with transformers under `NAME`, so a model's own layers call it; the forest comes as a keyword of the
 model's forward. No cache takes part, so the keys and values of a shared prefix carry gradient like any others.
-Exact for layers that are attention alone; `obstacle` names the others. On a CPU the forest's blocks are padded groups
-of ordinary attention; under `FLEX` it is one fused kernel (`flex`), which is for GPUs.
+Exact for layers that are attention alone; `obstacle` names the others. On a processor the forest's blocks are padded
+groups of ordinary attention; on a GPU it is one fused kernel (`flex`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers import AttentionInterface
 from prentice.errors import TrainingError
 from prentice.training.forest import Blocks, Forest
 
-NAME, FLEX = "prentice_forest", "prentice_forest_flex"
+NAME = "prentice_forest"
 EXACT_LAYERS = {"full_attention", "sliding_attention"}
 RECURRENT = ("mamba", "rwkv", "recurrent", "ssm", "deltanet", "shortconv", "linearattention", "lightningattention")
 SMALL = 128 * 256
@@ -50,40 +50,26 @@ def forest_attention(  # the signature is transformers' contract
     Raises: TrainingError if the architecture does not hand the forest down or uses sinks.
     """
     del attention_mask
-    forest, scale = _checked(module, forest, settings), query.shape[-1] ** -0.5 if scaling is None else scaling
+    if forest is None or settings.get("s_aux") is not None:
+        raise TrainingError(f"{type(module).__name__}: prefix sharing is not exact for this attention")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    window, cap = settings.get("sliding_window"), settings.get("softcap")
+    if query.is_cuda:
+        from prentice.training.flex import flex
+
+        return flex(query, key, value, forest, scale=scale, window=window, cap=cap).transpose(1, 2), None
+    return _in_groups(query, key, value, forest, scale, window, cap), None
+
+
+def _in_groups(
+    query: Tensor, key: Tensor, value: Tensor, forest: Forest, scale: float, window: int | None, cap: float | None
+) -> Tensor:
     with torch.autocast(query.device.type, enabled=False):
         # scores in float32 whatever the weights are: cheap beside the linear layers, and bfloat16 kernels are slow here
         q, k, v = (x[0].transpose(0, 1).float() for x in (query, key, value))
-        window, cap = settings.get("sliding_window"), settings.get("softcap")
         answers = [_group(q, k, v, b, scale, window, cap) for b in forest.blocks]
         merged = torch.cat(answers).index_select(0, forest.order)
-    return merged.to(query.dtype).unsqueeze(0), None
-
-
-def forest_attention_flex(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    forest: Forest | None = None,
-    scaling: float | None = None,
-    **settings: Any,
-) -> tuple[Tensor, None]:
-    """As `forest_attention`, by one fused kernel and in the precision of the query."""
-    from prentice.training.flex import flex
-
-    del attention_mask
-    forest, scale = _checked(module, forest, settings), query.shape[-1] ** -0.5 if scaling is None else scaling
-    window, cap = settings.get("sliding_window"), settings.get("softcap")
-    return flex(query, key, value, forest, scale=scale, window=window, cap=cap).transpose(1, 2), None
-
-
-def _checked(module: nn.Module, forest: Forest | None, settings: dict[str, Any]) -> Forest:
-    if forest is None or settings.get("s_aux") is not None:
-        raise TrainingError(f"{type(module).__name__}: prefix sharing is not exact for this attention")
-    return forest
+    return merged.to(query.dtype).unsqueeze(0)
 
 
 def _group(q: Tensor, k: Tensor, v: Tensor, b: Blocks, scale: float, window: int | None, cap: float | None) -> Tensor:
@@ -152,4 +138,3 @@ def _obstacle(model: Any) -> str:
 
 
 AttentionInterface.register(NAME, forest_attention)
-AttentionInterface.register(FLEX, forest_attention_flex)

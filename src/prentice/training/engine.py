@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from prentice.errors import TrainingError
-from prentice.training.attention import FLEX, NAME, obstacle
+from prentice.training.attention import NAME, obstacle
 from prentice.training.forest import Batch, Forest, Padded, Row, on_device, pad, plant
 
 CHUNK = 128
@@ -29,11 +29,10 @@ class ForestModel(nn.Module):
     Args:
         model: a transformers causal language model, or a peft model around one.
         narrow: compute the matrix products in bfloat16.
-        flex: attend by one fused kernel: for GPUs.
     Raises: TrainingError if it is an encoder-decoder.
     """
 
-    def __init__(self, model: Any, *, narrow: bool = False, flex: bool = False) -> None:
+    def __init__(self, model: Any, *, narrow: bool = False) -> None:
         super().__init__()
         self.model = model
         self.narrow = narrow
@@ -45,7 +44,7 @@ class ForestModel(nn.Module):
             )
         self.obstacle = obstacle(self.causal)
         self.own_attention = config._attn_implementation
-        self.attention = self.own_attention if self.obstacle else FLEX if flex else NAME
+        self.attention = self.own_attention if self.obstacle else NAME
         self.causal.set_attn_implementation(self.attention)
         # and so it stays: a base's own dropout, however it is written, would undo what the comparison proves
         self.eval()

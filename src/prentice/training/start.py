@@ -88,7 +88,7 @@ def open_model(config: SFTConfig, base: Path, device: torch.device | None = None
     with memory_named("when the base was loaded", MANY_WEIGHTS):
         with quiet():
             lm = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **_in_four_bits(config, dtype))
-        model = ForestModel(_prepare(config, lm), narrow=narrow, flex=on_gpu)
+        model = ForestModel(_prepare(config, lm), narrow=narrow)
         fuse_adapters(model)
         return model.to(device or ("cuda" if on_gpu else "cpu"))
 
