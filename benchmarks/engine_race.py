@@ -11,7 +11,7 @@ from typing import Any
 
 import engine_rows
 from engine_counts import step_flops
-from engine_rows import BATCH, Workload
+from engine_rows import Workload
 from engine_sweep import Sweep, Way, trl_job
 from engine_tokens import TokenRow, checked, described, per_conversation, per_row
 from engine_workers import Answer, Job, Worker
@@ -63,7 +63,7 @@ def history_rows() -> list[Row]:
     workload = engine_rows.history(CONVERSATIONS, CHARACTERS)
     rows = checked(workload)
     turns, whole = per_row(rows), per_conversation(rows)
-    per_step = max(1, round(BATCH * len(whole) / len(turns)))
+    per_step = max(1, round(workload.batch * len(whole) / len(turns)))
     rivals = [
         Rival("sft_history_rows_per_s", turns, workload.batch, ", one row a turn"),
         Rival("sft_history_vs_conversation_rows_per_s", whole, per_step, ", one row a conversation"),

@@ -119,7 +119,9 @@ def history(count: int, most_characters: int) -> Workload:
     conversations = [_cut(messages, most_characters) for messages in logged.values()]
     chosen = _drawn([c for c in conversations if sum(role == "assistant" for role, _ in c) > 2], count)
     examples = tuple(example for number, said in enumerate(chosen) for example in _turns(number, said))
-    return Workload("history", base_model(), examples, "airline conversations with tool calls, one row per turn")
+    what = "airline conversations with tool calls, one row per turn"
+    # all in one step: TRL's `batch_rebalance` fills a step that is not full with rows it has had
+    return Workload("history", base_model(), examples, what, len(examples))
 
 
 def unshared(count: int, folder: Path) -> Workload:

@@ -174,7 +174,7 @@ def test_the_estimate_of_a_dataset_names_each_part_and_a_verdict(project: Path) 
         "20 rows of",
         "saved by sharing",
         "memory of one process",
-        "optimizer: two moments, float32",
+        "vocabulary at every token",
         "activations of",
         "at the highest moment",
         "operations at 50 % of",

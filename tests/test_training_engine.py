@@ -29,7 +29,7 @@ from transformers import (
 from prentice.errors import TrainingError
 from prentice.models.chat import ChatFormat
 from prentice.records import Example, Message
-from prentice.training.attention import SMALL
+from prentice.training.attention import SMALL, forest_attention
 from prentice.training.batches import micro_batches
 from prentice.training.check import CheckedRow, Checker, stop_ids
 from prentice.training.compared import compared
@@ -218,8 +218,22 @@ def test_a_model_that_does_otherwise_than_assumed_is_stopped_by_the_proof(llama:
             ),
             "qwen3_next: it has linear_attention layers",
         ),
+        (
+            GptOssConfig(
+                hidden_size=32,
+                num_hidden_layers=2,
+                vocab_size=64,
+                intermediate_size=32,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                head_dim=16,
+                num_local_experts=2,
+                num_experts_per_tok=1,
+            ),
+            "gpt_oss: its attention has sinks",
+        ),
     ],
-    ids=["mamba", "conv", "linear attention"],
+    ids=["mamba", "conv", "linear attention", "sinks"],
 )
 def test_layers_that_are_not_attention_are_named_and_take_the_padded_batch(config: Any, reason: str) -> None:
     torch.manual_seed(5)
@@ -247,12 +261,10 @@ def test_dropout_that_a_base_brings_along_is_off_wherever_it_is_written() -> Non
     assert gradient_difference(model, rows) <= 1e-5
 
 
-def test_attention_sinks_are_refused_by_name() -> None:
-    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    experts = {"num_local_experts": 2, "num_experts_per_tok": 1, "num_key_value_heads": 1, "head_dim": 16}
-    model = ForestModel(AutoModelForCausalLM.from_config(GptOssConfig(**sizes, **experts, vocab_size=64)))
-    with pytest.raises(TrainingError, match="GptOssAttention: prefix sharing is not exact for this attention"):
-        prove(model, [Row((1, 2, 3), (5, 6))])
+def test_sinks_that_reach_the_attention_of_a_forest_are_refused_by_name() -> None:
+    forest, states = plant([Row((1, 2, 3), (5, 6))]), torch.zeros(1, 2, 4, 8)
+    with pytest.raises(TrainingError, match="Linear: prefix sharing is not exact for this attention"):
+        forest_attention(nn.Linear(1, 1), states, states, states, None, forest=forest, s_aux=torch.zeros(2))
 
 
 def test_an_encoder_decoder_is_refused_by_name() -> None:

@@ -21,7 +21,7 @@ from prentice.training.forest import Blocks, Forest
 
 NAME = "prentice_forest"
 EXACT_LAYERS = {"full_attention", "sliding_attention"}
-RECURRENT = ("mamba", "rwkv", "recurrent", "ssm", "deltanet", "shortconv", "linearattention", "lightningattention")
+RECURRENT = ("mamba", "rwkv", "recurrent", "deltanet", "shortconv", "linearattention", "lightningattention")
 SMALL = 128 * 256
 """Scores per block and head up to which plain matrix products beat the fused kernel (measured on a CPU)."""
 
@@ -130,6 +130,8 @@ def _obstacle(model: Any) -> str:
         name = type(module).__name__
         if isinstance(module, nn.Conv1d) or any(word in name.lower() for word in RECURRENT):
             return f"it has {name} layers"
+        if hasattr(module, "sinks"):
+            return "its attention has sinks"
     if getattr(config, "use_bidirectional_attention", None):
         return "its attention is bidirectional"
     if not getattr(model, "_supports_attention_backend", False):

@@ -15,6 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from prentice.progress import Progress, Silent
 from prentice.records import Example
 from prentice.training.check import CheckedRow, Checker, RowFaultError
@@ -220,7 +222,7 @@ def _lengths(checker: Checker, rows: Sequence[CheckedRow], too_long: int) -> Len
 
 
 def _sharing(rows: Sequence[CheckedRow], config: SFTConfig) -> Sharing:
-    work = work_of(rows, config)
+    work = work_of(rows, config.on(gpu=torch.cuda.is_available()))
     # the last token of a row predicts nothing, so it is not computed either way
     return Sharing(round(work.epoch.nodes), work.tokens - work.rows, config.batch)
 
