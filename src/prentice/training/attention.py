@@ -73,12 +73,23 @@ def _in_groups(
 
 
 def _group(q: Tensor, k: Tensor, v: Tensor, b: Blocks, scale: float, window: int | None, cap: float | None) -> Tensor:
+    if b.lone is not None and window is None and cap is None:
+        asked, keys, values = (x.narrow(0, b.lone, len(b.nodes)) for x in (q, k, v))
+        return _lone(asked, keys, values, scale)
     if _fused(b, cap):
         return _attend(q, k, v, b, scale, window, cap)
     # what is gathered and the weights are made again on the way back, as the fused kernel does: they would be a fourth
     # of all that a step holds, and cost less to make than to fetch
     result: Tensor = checkpoint(_attend, q, k, v, b, scale, window, cap, use_reentrant=False, preserve_rng_state=False)
     return result
+
+
+def _lone(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """A run that sees itself alone: the kernel leaves out what lies above the diagonal."""
+    asked, keys, values = (x.transpose(0, 1)[None] for x in (q, k, v))
+    grouped = asked.shape[1] != keys.shape[1]
+    out = F.scaled_dot_product_attention(asked, keys, values, is_causal=True, scale=scale, enable_gqa=grouped)
+    return out[0].transpose(0, 1)
 
 
 def _fused(b: Blocks, cap: float | None) -> bool:

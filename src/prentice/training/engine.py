@@ -19,6 +19,8 @@ from prentice.training.forest import Batch, Forest, Padded, Row, on_device, pad,
 
 CHUNK = 128
 """Supervised positions projected onto the vocabulary at once: bounds memory, and stays in the processor's cache."""
+LEAST = 16
+"""Rows of a product that adds up a whole vocabulary."""
 
 
 class ForestModel(nn.Module):
@@ -88,8 +90,10 @@ class ForestModel(nn.Module):
             logits = self.causal(use_cache=False, **_how(batch)).logits.float()
         finally:
             self.causal.set_attn_implementation(self.attention)
-        logprobs: Tensor = logits.log_softmax(-1).flatten(0, 1)
-        return logprobs[batch.sources].gather(1, batch.targets[:, None])[:, 0]
+        supervised = logits.flatten(0, 1)[batch.sources]
+        # not log_softmax: see `_log_softmax`
+        logprobs: Tensor = supervised.gather(1, batch.targets[:, None])[:, 0] - supervised.logsumexp(-1)
+        return logprobs
 
     def _project(self, hidden: Tensor, targets: Tensor) -> Tensor:
         head, config = self.causal.get_output_embeddings(), self.causal.config.get_text_config()
@@ -119,7 +123,7 @@ class _LogProbs(torch.autograd.Function):
             logs, bend = _vocabulary(hidden[part], weight, bias, factor, cap)
             result[part] = logs.gather(1, targets[part, None]).squeeze(1)
             if slope is not None:
-                slope[part] = _towards(logs, targets[part], bend).to(hidden.dtype) @ weight
+                slope[part] = _times(_towards(logs, targets[part], bend).to(hidden.dtype), weight)
         ctx.save_for_backward(hidden, weight, bias, targets, slope)
         ctx.factor, ctx.cap = factor, cap
         return result
@@ -156,18 +160,32 @@ def _chunks(length: int) -> list[slice]:
 def _vocabulary(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, factor: float, cap: float | None
 ) -> tuple[Tensor, Tensor | float]:
-    """Log-probabilities of the whole vocabulary in float32, and the derivative of f at each logit.
-
-    log_softmax, as a plain batch uses it: over 49 152 entries it is off by 8e-6 in float32, and a logsumexp that
-    is more exact gives a gradient that differs from everybody else's by 1.4e-5.
-    """
+    """Log-probabilities of the whole vocabulary in float32, and the derivative of f at each logit."""
     logits = F.linear(hidden, weight, bias).float()
     if factor != 1.0:
         logits *= factor
     if cap is None:
-        return logits.log_softmax(-1), factor
+        return _log_softmax(logits), factor
     bounded = torch.tanh(logits / cap)
-    return (bounded * cap).log_softmax(-1), (1 - bounded * bounded) * factor
+    return _log_softmax(bounded * cap), (1 - bounded * bounded) * factor
+
+
+def _times(pull: Tensor, weight: Tensor) -> Tensor:
+    """pull @ weight, by at least `LEAST` rows: a CPU's product of fewer adds up a vocabulary's terms one by one, and
+    what is small beside the sum is lost (1e-4 of the gradient of a row with few tokens)."""
+    few = max(0, LEAST - len(pull))
+    return (F.pad(pull, (0, 0, 0, few)) @ weight)[: len(pull)]
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    """log_softmax in float32, in place, and exact where torch's own is not.
+
+    On a CPU that one adds up exp(logits) one after the other: where one of 49 152 entries is nearly all, the others are
+    rounded away, and a gradient was off by 2e-4. A sum in pieces is not (docs/log.md, 2026-11-28).
+    """
+    logits -= logits.amax(-1, keepdim=True)
+    logits -= logits.exp().sum(-1, keepdim=True).log_()
+    return logits
 
 
 def _towards(logs: Tensor, targets: Tensor, bend: Tensor | float) -> Tensor:

@@ -23,6 +23,8 @@ LONG = 8
 """Shared tokens from which a block of their own pays."""
 NEAR = 1.4
 """How many times longer a run, or what it sees, may be than the shortest of its group."""
+LONE = 192
+"""Tokens from which a run that stands at the root is a group by itself: it sees a triangle, and needs no mask."""
 MOST = 64
 """Blocks in one padded group: bounds the memory that attention holds at once."""
 
@@ -53,6 +55,7 @@ class Blocks:
         positions: int64 (blocks, longest run); position in the row of each query, so key j is seen when j <= position.
         slots: int64 (nodes of the group,); where in the flattened (blocks * longest run) each node's answer lies.
         nodes: int64 (nodes of the group,); which node that is.
+        lone: first node of the only run, if it stands at the root; its nodes follow each other, and are its keys.
     """
 
     queries: Tensor
@@ -60,6 +63,7 @@ class Blocks:
     positions: Tensor
     slots: Tensor
     nodes: Tensor
+    lone: int | None = None
 
 
 @dataclass(frozen=True)
@@ -159,8 +163,18 @@ class _Run:
         return round(math.log(max(LONG, self.stop - self.start), NEAR))
 
     @property
+    def lone(self) -> bool:
+        """Whether it is a group by itself."""
+        return not self.path and self.stop >= self.start + LONE
+
+    @property
     def reach(self) -> int:
         return len(self.path) + self.stop - self.start
+
+    def is_like(self, first: _Run) -> bool:
+        """Whether it may be padded together with a shorter one."""
+        alike = self.scale == first.scale and self.reach <= LONG + NEAR * first.reach
+        return alike and not (self.lone or first.lone)
 
 
 def plant(rows: Sequence[Row]) -> Forest:
@@ -234,19 +248,29 @@ def _grow(rows: Sequence[Row]) -> tuple[list[int], list[int], list[tuple[int, ..
     path: tuple[int, ...] = ()
     for place, index in enumerate(order):
         path = path[: shared[place]]
+        begin, end = len(path), len(inputs[place])
         # the part that the next row shares too gets a block of its own where it is long: in one block with this
         # row's tail it would make a run far longer than its neighbours, and those would be padded to it
-        fork = min(shared[place + 1], len(inputs[place]))
-        middle = [fork] if fork - len(path) >= LONG else []
-        for low, high in pairwise([len(path), *middle, len(inputs[place])]):
+        fork = min(shared[place + 1], end)
+        middle = [fork] if fork - begin >= LONG else []
+        for low, high in pairwise([begin, *middle, end]):
             start = len(ids)
             ids += inputs[place][low:high]
             positions += range(low, high)
             if high > low:
-                runs.append(_Run(start, len(ids), path))
+                run = _Run(start, len(ids), path)
+                # a conversation from its first turn to its last is one run, unless another begins where a turn ends
+                if low == begin != shared[place + 1] and _goes_on(runs, run):
+                    run = _Run(runs.pop().start, run.stop, ())
+                runs.append(run)
             path += tuple(range(start, len(ids)))
         paths[index] = path
     return ids, positions, paths, runs
+
+
+def _goes_on(runs: Sequence[_Run], run: _Run) -> bool:
+    """Whether a run begins where the last one, at the root, has ended."""
+    return bool(runs) and not runs[-1].path and runs[-1].stop == run.start == len(run.path) + runs[-1].start
 
 
 def _groups(runs: Sequence[_Run]) -> list[list[_Run]]:
@@ -254,8 +278,7 @@ def _groups(runs: Sequence[_Run]) -> list[list[_Run]]:
     groups: list[list[_Run]] = []
     for run in sorted(runs, key=lambda r: (r.scale, r.reach)):
         first = groups[-1][0] if groups else None
-        alike = first is not None and run.scale == first.scale and run.reach <= LONG + NEAR * first.reach
-        if not alike or len(groups[-1]) == MOST:
+        if first is None or not run.is_like(first) or len(groups[-1]) == MOST:
             groups.append([])
         groups[-1].append(run)
     return groups
@@ -278,4 +301,5 @@ def _pad(runs: Sequence[_Run]) -> Blocks:
         positions=torch.tensor(positions),
         slots=torch.tensor([b * width + i for b, n in enumerate(nodes) for i in range(len(n))]),
         nodes=torch.tensor([node for n in nodes for node in n]),
+        lone=runs[0].start if runs[0].lone else None,
     )
