@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Container
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -35,7 +37,7 @@ def page() -> str:
     top: list[str] = []
     for name, field in ProjectConfig.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if _is_section(kind):
             sections += _sections(name, kind)
         elif name == "providers":
             sections += _section("providers.NAME", ProviderConfig)
@@ -45,20 +47,21 @@ def page() -> str:
 
 
 def _sections(path: str, kind: type[BaseModel]) -> list[str]:
-    inner = {
-        name: field.annotation
-        for name, field in kind.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    }
-    if inner:
-        return [line for name, sub in inner.items() for line in _sections(f"{path}.{name}", sub)]
-    return _section(path, kind)
+    """A section of what is set in it, if anything is, and one for each section inside it."""
+    inner = {name: field.annotation for name, field in kind.model_fields.items() if _is_section(field.annotation)}
+    own = _section(path, kind, without=inner) if len(inner) < len(kind.model_fields) else []
+    return [*own, *(line for name, sub in inner.items() for line in _sections(f"{path}.{name}", sub))]
 
 
-def _section(path: str, kind: type[BaseModel], more: str = "") -> list[str]:
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _section(path: str, kind: type[BaseModel], more: str = "", without: Container[str] = ()) -> list[str]:
     rows = [
         _row(name, field.get_default(call_default_factory=True), field.description)
         for name, field in kind.model_fields.items()
+        if name not in without
     ]
     return [f"## `[{path}]`{more}", (kind.__doc__ or "").strip(), "", *_table(rows)]
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from prentice.app.cli.main import app
@@ -22,6 +23,22 @@ def test_the_configuration_page_is_what_the_code_says() -> None:
         [sys.executable, str(TOP / "scripts" / "config_docs.py"), "-"], capture_output=True, text=True, check=True
     ).stdout
     assert (TOP / "docs" / "configuration.md").read_text(encoding="utf-8") == made
+
+
+def test_the_configuration_page_has_every_key_of_every_section() -> None:
+    page = (TOP / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+    def look(path: str, kind: type[BaseModel]) -> None:
+        section = page.partition(f"## `[{path}]`\n")[2].partition("\n## ")[0]
+        for name, field in kind.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                look(f"{path}.{name}", field.annotation)
+            else:
+                assert f"| `{name}` |" in section, f"{path}.{name}"
+
+    for name, field in ProjectConfig.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            look(name, field.annotation)
 
 
 @pytest.mark.parametrize("path", sorted((TOP / "examples").glob("*/prentice.toml")), ids=lambda p: p.parent.name)
