@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from typing_extensions import TypeIs
 
 from prentice.models.limits import ProviderConfig
 from prentice.pipeline import ProjectConfig
@@ -53,7 +54,7 @@ def _sections(path: str, kind: type[BaseModel]) -> list[str]:
     return [*own, *(line for name, sub in inner.items() for line in _sections(f"{path}.{name}", sub))]
 
 
-def _is_section(kind: Any) -> bool:
+def _is_section(kind: Any) -> TypeIs[type[BaseModel]]:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
