@@ -112,6 +112,19 @@ def test_long_rows_for_which_the_fused_kernel_takes_over_give_the_same_gradient(
     assert gradient_difference(open_model(family), rows) <= 1e-5
 
 
+def test_a_whole_conversation_is_one_run_and_its_gradient_that_of_the_padded_batch(family: Path) -> None:
+    said = tuple(torch.randint(5, 60, (260,), generator=torch.Generator().manual_seed(2)).tolist())
+    turns = [Row(said[:end], said[end : end + 9]) for end in (40, 130, 251)]
+    (block,) = plant(turns).blocks
+    assert (block.lone, len(block.nodes)) == (0, 259)
+    model = open_model(family)
+    assert gradient_difference(model, turns) <= 1e-5
+    # another that leaves it in the middle of a turn, and one that has nothing to do with it
+    others = [Row(said[:90], (7, 8, 9)), Row(said[::-1][:200], (3, 4, 5))]
+    assert [b.lone for b in plant(turns + others).blocks if b.lone is not None] == [259 + 2]
+    assert gradient_difference(model, turns + others) <= 1e-5
+
+
 def test_gradient_checkpointing_leaves_the_gradient_right(llama: Path) -> None:
     """It drops a key-value cache in silence, which would put the gradient off by more than 100 %; there is no cache."""
     model, rows = open_model(llama), rows_of(llama)
@@ -204,48 +217,32 @@ def test_a_model_that_does_otherwise_than_assumed_is_stopped_by_the_proof(llama:
     handle.remove()
 
 
+SMALLEST: Any = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "vocab_size": 64,
+    "intermediate_size": 32,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
         (MambaConfig(hidden_size=32, num_hidden_layers=1, vocab_size=64), "mamba: it has .* layers"),
         (
-            Lfm2Config(
-                hidden_size=32,
-                num_hidden_layers=2,
-                vocab_size=64,
-                intermediate_size=32,
-                num_attention_heads=2,
-                num_key_value_heads=1,
-                layer_types=["conv", "full_attention"],
-            ),
+            Lfm2Config(**SMALLEST, layer_types=["conv", "full_attention"]),
             "lfm2: it has conv layers",
         ),
         (
             Qwen3NextConfig(
-                hidden_size=32,
-                num_hidden_layers=2,
-                vocab_size=64,
-                intermediate_size=32,
-                num_attention_heads=2,
-                num_key_value_heads=1,
-                num_experts=2,
-                num_experts_per_tok=1,
-                layer_types=["linear_attention", "full_attention"],
+                **SMALLEST, num_experts=2, num_experts_per_tok=1, layer_types=["linear_attention", "full_attention"]
             ),
             "qwen3_next: it has linear_attention layers",
         ),
         (
-            GptOssConfig(
-                hidden_size=32,
-                num_hidden_layers=2,
-                vocab_size=64,
-                intermediate_size=32,
-                num_attention_heads=2,
-                num_key_value_heads=1,
-                head_dim=16,
-                num_local_experts=2,
-                num_experts_per_tok=1,
-            ),
+            GptOssConfig(**SMALLEST, head_dim=16, num_local_experts=2, num_experts_per_tok=1),
             "gpt_oss: its attention has sinks",
         ),
     ],

@@ -54,7 +54,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def loop(base: Path, out: Path, *, loss: Any = sft_loss, count: int = 8, val: int = 0, **plan: Any) -> Loop:
     start = open_start(CONFIG, examples(count, val=val), WHERE, base, None)
     settings = replace(PLAN, **plan)
-    return Loop(start.model, loss, start.train, start.val, settings, out=out, fingerprint="f", where=WHERE)
+    return Loop(start, loss, settings, out=out, fingerprint="f")
 
 
 def row_of(length: int, first: int = 1) -> CheckedRow:

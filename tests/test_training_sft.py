@@ -412,7 +412,7 @@ def padded_curve(base: Path, dataset: Path, config: SFTConfig, out: Path) -> lis
         save_seconds=1e9,
     )
     out.mkdir()
-    loop = Loop(model, sft_loss, start.train, start.val, plan, out=out, fingerprint="padded", where=WHERE)
+    loop = Loop(start, sft_loss, plan, out=out, fingerprint="padded")
     return [line["loss"] for line in loop.run(Silent()).curve]
 
 

@@ -9,8 +9,8 @@ from pydantic import Field
 from prentice.config import StageConfig
 
 AT_ONCE, AT_ONCE_GPU = 1024, 8192
-"""Tokens computed at once. On two cores 8 192 take a third longer than 1 024: half of that time went into pages of
-memory that were fetched and given back (docs/log.md, 2026-11-28). A GPU has to be kept busy."""
+"""Tokens computed at once. On two cores 8 192 take a third longer than 1 024, since a quarter of their time goes into
+pages of memory that are fetched and given back (docs/log.md, 2026-11-28). A GPU has to be kept busy."""
 CHANGES_NOTHING = frozenset({"save_seconds", "micro_tokens"})
 """Settings that change time and memory, but nothing that is learnt."""
 

@@ -28,6 +28,7 @@ from prentice.training.check import CheckedRow
 from prentice.training.engine import ForestModel
 from prentice.training.faults import MANY_WEIGHTS, at_once, check_gradient, check_loss, memory_named
 from prentice.training.forest import Batch
+from prentice.training.start import Start
 
 Loss = Callable[[Tensor, Batch], Tensor]
 """Log-probabilities (supervised,) and their batch → the sum of the loss over the batch, not yet divided."""
@@ -83,34 +84,30 @@ class Loop:
     """One training run.
 
     Args:
-        model: what is trained; weights that need no gradient stay as they are.
+        start: model and rows; with neither validation rows nor judge the last weights stay.
         loss: the method.
-        rows, val_rows: what to train and to validate on; with neither validation rows nor judge the last weights stay.
         plan: how long and how fast.
         out: folder for the curve and the state.
         fingerprint: a state with another one is not resumed.
-        where: the dataset's file, for errors.
         accelerator: the processes that train together; default: this one alone.
 
     Set later: `measure`, the validation loss where it is another than the method's; `judge`, which chooses the weights
     that are kept instead of it; `keeps_good`, whether there is room for a copy of the weights before each step.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of a run, each by name
+    def __init__(
         self,
-        model: ForestModel,
+        start: Start,
         loss: Loss,
-        rows: Sequence[CheckedRow],
-        val_rows: Sequence[CheckedRow],
         plan: Plan,
         *,
         out: Path,
         fingerprint: str,
-        where: Path,
         accelerator: Accelerator | None = None,
     ) -> None:
-        self.loss, self.rows, self.val_rows = loss, rows, val_rows
-        self.plan, self.out, self.fingerprint, self.where = plan, out, fingerprint, where
+        rows = start.train
+        self.loss, self.rows, self.val_rows, self.where = loss, rows, start.val, start.where
+        self.plan, self.out, self.fingerprint = plan, out, fingerprint
         self.order = Order(rows, plan.seed, plan.by_weight)
         self.measure = loss
         self.judge: Judge | None = None
@@ -120,7 +117,7 @@ class Loop:
         self.steps = whole * self.per_epoch + math.ceil(rest / plan.batch)
         # left to itself it takes a Mac's GPU, where the model is not and numbers of 64 bits cannot be
         self.accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
-        self.wrapped, self.optimizer = _prepared(self.accelerator, model, plan.learning_rate)
+        self.wrapped, self.optimizer = _prepared(self.accelerator, start.model, plan.learning_rate)
         self.model: ForestModel = self.accelerator.unwrap_model(self.wrapped)
         self.schedule = _schedule(plan, self.optimizer, self.steps)
         self.course = Course()

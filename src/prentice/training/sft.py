@@ -99,8 +99,10 @@ def train_examples(
     out.mkdir(parents=True, exist_ok=True)
     (out / RECORD).unlink(missing_ok=True)
     start = open_start(config, examples, where, base, links.serving_tokens, _place(links.accelerator))
-    run = _Run(config.on(gpu=start.model.device.type == "cuda"), start, base, out, source)
-    loop = run.loop(name, where, links)
+    # a model that FSDP will share out lies in the processor's memory until then
+    device = links.accelerator.device if links.accelerator else start.model.device
+    run = _Run(config.on(gpu=device.type == "cuda"), start, base, out, source)
+    loop = run.loop(name, links)
     progress.say(run.announcement())
     with run.last_good_kept(loop):
         course = loop.run(progress)
@@ -154,18 +156,15 @@ class _Run:
         self.difference: float | None = None
         """What the comparison with the padded batch found; None: not compared."""
 
-    def loop(self, name: str, where: Path, links: Links) -> Loop:
+    def loop(self, name: str, links: Links) -> Loop:
         """The loop over these rows; one micro-batch has been compared with the padded one."""
         start, importance = self.start, self.config.weights == "importance"
         loop = Loop(
-            start.model,
+            start,
             importance_loss if importance else sft_loss,
-            start.train,
-            start.val,
             _plan(self.config),
             out=self.out,
             fingerprint=name,
-            where=where,
             accelerator=links.accelerator,
         )
         if not (start.model.narrow and loop.sharded):  # its weights cannot be taken to float32 and back

@@ -28,11 +28,18 @@ SomeTokens = Callable[[str], list[int]]
 
 @dataclass(frozen=True)
 class Start:
-    """What a run begins with."""
+    """What a run begins with.
+
+    Args:
+        model: what is trained; weights that need no gradient stay as they are.
+        train, val: what to train and to validate on; `val` may be empty.
+        where: the rows' file, for errors.
+    """
 
     model: ForestModel
-    train: list[CheckedRow]
-    val: list[CheckedRow]
+    train: Sequence[CheckedRow]
+    val: Sequence[CheckedRow]
+    where: Path
 
 
 def open_start(
@@ -51,7 +58,7 @@ def open_start(
     train = [r for r in rows if r.example.split == "train"]
     if not train:
         raise TrainingError(f"{where}: none of its {len(rows)} rows is in the split `train`", "curate more episodes")
-    return Start(open_model(config, base, device), train, [r for r in rows if r.example.split == "val"])
+    return Start(open_model(config, base, device), train, [r for r in rows if r.example.split == "val"], where)
 
 
 def open_checker(max_tokens: int, where: Path, base: Path, serving_tokens: SomeTokens | None = None) -> Checker:
