@@ -181,7 +181,8 @@ def _log_softmax(logits: Tensor) -> Tensor:
     """log_softmax in float32, in place, and exact where torch's own is not.
 
     On a CPU that one adds up exp(logits) one after the other: where one of 49 152 entries is nearly all, the others are
-    rounded away, and what is left to learn, 1 - p, is off by up to 5e-2. A sum in pieces is not (docs/log.md, 2026-11-28).
+    rounded away, and what is left to learn, 1 - p, is off by up to 5e-2. A sum in pieces is not (docs/log.md,
+    2026-11-28).
     """
     logits -= logits.amax(-1, keepdim=True)
     logits -= logits.exp().sum(-1, keepdim=True).log_()
