@@ -28,6 +28,7 @@ from prentice.training.check import CheckedRow
 from prentice.training.engine import ForestModel
 from prentice.training.faults import MANY_WEIGHTS, at_once, check_gradient, check_loss, memory_named
 from prentice.training.forest import Batch
+from prentice.training.pages import pages_kept
 from prentice.training.start import Start
 
 Loss = Callable[[Tensor, Batch], Tensor]
@@ -135,7 +136,7 @@ class Loop:
         self._write_curve()
         done = sum(len(self._places(step)) for step in range(self.course.step))
         saved = time.monotonic()
-        with progress.bar("training", self.visits, "rows", done=done) as bar:
+        with pages_kept(), progress.bar("training", self.visits, "rows", done=done) as bar:
             while self.course.step < self.steps and not self._learnt_enough():
                 self._step(bar)
                 if self._all_say(time.monotonic() - saved >= self.plan.save_seconds):
