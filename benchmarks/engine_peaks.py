@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,10 +10,9 @@ from typing import Any
 import engine_rows
 from engine_race import CHARACTERS, CONVERSATIONS, ROWS, ours_job
 from engine_rows import Workload
-from engine_sweep import Way, trl_job
+from engine_sweep import Way, swept, trl_job
 from engine_tokens import checked, per_row
 from engine_workers import Answer, ask_once
-from main import RESULTS
 
 GIB = 2**30
 Row = dict[str, Any]
@@ -51,21 +48,12 @@ def peak_rows() -> list[Row]:
 
 def _both(workload: Workload) -> tuple[Answer, Answer, Answer]:
     """Ours, TRL in its fastest way, TRL with one row at once, which is its way of least memory."""
-    rows, way = per_row(checked(workload)), _fastest(f"sft_{workload.name}_rows_per_s")
+    rows, (way, _) = per_row(checked(workload)), swept(f"sft_{workload.name}_rows_per_s")
     least = replace(Way(), head=way.head, micro=1)
     print(f"  {workload.name}", flush=True)
     ours = ask_once("engine_ours.py", ours_job(workload))
     theirs, frugal = (ask_once("engine_trl.py", trl_job(workload.base, rows, w, workload.batch)) for w in (way, least))
     return ours, theirs, frugal
-
-
-def _fastest(name: str) -> Way:
-    path = RESULTS / "engine.json"
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    way = next((row["way"] for row in rows if row["name"] == name), None)
-    if way is None:
-        sys.exit(f"{path.name} has no row {name}: measure that part first, it finds TRL's fastest way")
-    return Way(**way)
 
 
 def _peak(answer: Answer) -> int:

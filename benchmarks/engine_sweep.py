@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 from engine_tokens import TokenRow
 from engine_workers import Worker
+from main import RESULTS
 
 SAMPLE_TOKENS, SAMPLE_ROWS = 3000, 32
 """Of what a way is tried on: enough for the slowest to take half a minute."""
@@ -130,6 +133,16 @@ class Sweep:
         self.loss = self.loss or answer["loss"]
         if abs(answer["loss"] - self.loss) > ALIKE:
             raise ValueError(f"{way}: its loss is {answer['loss']}, not {self.loss}: it computes something else")
+
+
+def swept(name: str) -> tuple[Way, list[str]]:
+    """TRL's fastest way as the last sweep of that result found it, and all that it tried."""
+    path = RESULTS / "engine.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    row = next((row for row in rows if row["name"] == name), None)
+    if row is None:
+        sys.exit(f"{path.name} has no row {name}: measure that part first, it finds TRL's fastest way")
+    return Way(**row["way"]), row["tried"]
 
 
 def trl_job(base: Path, rows: list[TokenRow], way: Way, batch: int) -> dict[str, Any]:

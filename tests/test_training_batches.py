@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, Lfm2Config
 
-from prentice.records import Example, Message
 from prentice.training.batches import Order, families, micro_batches, shares
-from prentice.training.check import CheckedRow
 from prentice.training.config import SFTConfig
 from prentice.training.forest import Row, pad, plant
+from prentice.training.items import Item
 from prentice.training.start import is_padded, open_checker
 from prentice.training.workload import work_of
 from tiny_models import write_tiny_llama
@@ -30,20 +29,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_llama(tmp_path_factory.mktemp("base"))
 
 
-def checked(base: Path, count: int) -> list[CheckedRow]:
-    return open_checker(512, WHERE, base).check(examples(count))
+def checked(base: Path, count: int) -> list[Item]:
+    return [row.item for row in open_checker(512, WHERE, base).check(examples(count))]
 
 
-def row(tokens: int, *, episode: str = "", turn: int = 0, prompt: tuple[int, ...] | None = None) -> CheckedRow:
+def row(tokens: int, *, episode: str = "", turn: int = 0, prompt: tuple[int, ...] | None = None) -> Item:
     """A row of so many tokens; those of an episode differ in their last one alone."""
-    nothing = Message(role="assistant", content="")
     name = episode or f"e{tokens}"
-    example = Example(id=f"{name}/{turn}", episode=name, case=name, turn=turn, messages=(), reply=nothing)
     start = tuple(range(100, 98 + tokens)) if prompt is None else prompt
-    return CheckedRow(example, Row(start, (1 + turn, 2)), "", "")
+    return Item(f"{name}/{turn}", Row(start, (1 + turn, 2)), family=name, turn=turn)
 
 
-def episode(name: str, first: int, turns: int) -> list[CheckedRow]:
+def episode(name: str, first: int, turns: int) -> list[Item]:
     """Turns whose prompts grow by three tokens each, after a beginning of ten that is the episode's own."""
     begin = tuple(range(first, first + 10))
     return [row(0, episode=name, turn=t, prompt=begin + tuple(range(500, 500 + 3 * t))) for t in range(turns)]
@@ -79,7 +76,7 @@ def test_parts_hold_every_row_once_shortest_first(base: Path) -> None:
     rows = checked(base, 20)
     for padded in (False, True):
         flat = [row for part in micro_batches(rows, 100, padded=padded) for row in part]
-        assert sorted(r.example.id for r in flat) == sorted(r.example.id for r in rows)
+        assert sorted(r.id for r in flat) == sorted(r.id for r in rows)
         assert all(len(a.row.tokens) <= len(b.row.tokens) for a, b in pairwise(flat))
 
 
@@ -109,7 +106,7 @@ def test_a_long_instruction_leaves_room_for_rows_that_share_it() -> None:
 def test_an_episode_is_not_cut_where_its_last_turn_alone_would_take_as_much() -> None:
     said = [tuple(range(3 * t + 10)) for t in range(30)]
     turns = [row(0, episode="a", turn=t, prompt=prompt) for t, prompt in enumerate(said)]
-    chain = [replace(r, row=Row(r.row.prompt, (3 * r.example.turn + 10, 3 * r.example.turn + 11))) for r in turns]
+    chain = [replace(r, row=Row(r.row.prompt, (3 * r.turn + 10, 3 * r.turn + 11))) for r in turns]
     (part,) = micro_batches(chain, 20)
     assert part == chain
 
@@ -120,7 +117,7 @@ def test_the_turns_of_an_episode_are_computed_together() -> None:
     # 10 tokens of its own, 12 of history and 5 times one supervised token that is computed: 27 an episode
     assert plant([r.row for r in part]).ids.numel() == 4 * 27
     halves = micro_batches(rows, 75)  # two and a half episodes
-    assert [{r.example.episode for r in half} for half in halves] == [{"e0", "e1"}, {"e2", "e3"}]
+    assert [{r.family for r in half} for half in halves] == [{"e0", "e1"}, {"e2", "e3"}]
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -130,7 +127,7 @@ def test_each_process_has_as_many_parts_and_every_row_weighs_once(base: Path, pr
     dealt = shares(rows, 60, processes, padded=padded)
     assert len({len(parts) for parts in dealt}) == 1
     flat = [row for parts in dealt for part in parts for row in part]
-    assert sorted(r.example.id for r in flat if r.row.weight > 0) == sorted(r.example.id for r in rows)
+    assert sorted(r.id for r in flat if r.row.weight > 0) == sorted(r.id for r in rows)
     assert [len(parts) for parts in shares(rows[:1], 60, processes)] == [1] * processes
 
 
@@ -151,7 +148,7 @@ def test_a_base_whose_rows_are_padded_is_told_without_its_weights_and_counted_as
     conv.save_pretrained(folder)
     assert is_padded(folder)
     assert not is_padded(base)
-    rows = checked(base, 16)
+    rows = open_checker(512, WHERE, base).check(examples(16))
     shared, padded = (work_of(rows, SFTConfig(batch=16, micro_tokens=8192), padded=p) for p in (False, True))
     assert padded.epoch.nodes == 16 * padded.longest
     assert shared.epoch.nodes < padded.epoch.nodes

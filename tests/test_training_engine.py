@@ -186,7 +186,7 @@ def test_a_batch_moved_to_a_device_is_the_same_batch(moved: bool) -> None:
 
 
 def test_accumulated_micro_batches_give_the_gradient_of_one_batch(llama: Path) -> None:
-    model, checked = open_model(llama), checked_rows(llama, examples(8))
+    model, checked = open_model(llama), [row.item for row in checked_rows(llama, examples(8))]
 
     def loss(tokens: int) -> Tensor:
         parts = [plant([r.row for r in part]) for part in micro_batches(checked, tokens)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +17,30 @@ from prentice.errors import TrainingError
 from prentice.models.hf import load
 from prentice.progress import Silent
 from prentice.records import ModelSource
-from prentice.training.check import CheckedRow
 from prentice.training.config import SFTConfig
 from prentice.training.faults import at_once, memory_named
 from prentice.training.forest import Batch, Row
+from prentice.training.items import Item
 from prentice.training.loop import Loop, Plan
 from prentice.training.lora import merge_adapter
 from prentice.training.losses import sft_loss
+from prentice.training.method import Method
 from prentice.training.sft import train_examples
 from prentice.training.start import open_start
+from prentice.training.visits import Passes
 from tiny_models import write_tiny_llama
 from training_models import examples, write_family
 
 WHERE = Path("rows.parquet")
 CONFIG = SFTConfig(lora_rank=4, lora_alpha=8)
 PLAN = Plan(
-    epochs=2,
-    batch=4,
     micro_tokens=8192,
     learning_rate=0.01,
     schedule="cosine",
     warmup=0.0,
-    seed=0,
-    by_weight=False,
     patience=0,
     save_seconds=1e9,
+    section="train.sft",
 )
 
 
@@ -51,14 +49,16 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_llama(tmp_path_factory.mktemp("base"))
 
 
-def loop(base: Path, out: Path, *, loss: Any = sft_loss, count: int = 8, val: int = 0, **plan: Any) -> Loop:
+def loop(
+    base: Path, out: Path, *, loss: Any = sft_loss, count: int = 8, val: int = 0, batch: int = 4, epochs: float = 2
+) -> Loop:
     start = open_start(CONFIG, examples(count, val=val), WHERE, base, None)
-    settings = replace(PLAN, **plan)
-    return Loop(start, loss, settings, out=out, fingerprint="f")
+    visits = Passes(start.train, epochs, batch, seed=0)
+    return Loop(start, visits, Method("sft", loss), PLAN, out=out, fingerprint="f")
 
 
-def row_of(length: int, first: int = 1) -> CheckedRow:
-    return CheckedRow(examples(1)[0], Row((first,) * (length - 1), (2,)), "", "")
+def row_of(length: int, first: int = 1) -> Item:
+    return Item("r", Row((first,) * (length - 1), (2,)))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def row_of(length: int, first: int = 1) -> CheckedRow:
     ],
 )
 def test_what_is_told_to_set_is_less_than_what_is_set(
-    rows: list[CheckedRow], cut: int, computed: int | None, expected: str
+    rows: list[Item], cut: int, computed: int | None, expected: str
 ) -> None:
     problem, hint = at_once(rows, "at step 3", cut, computed)
     assert expected in hint
@@ -179,7 +179,7 @@ def test_a_gradient_that_is_not_a_number_names_its_step_and_blames_no_row(base: 
     def loss(logprobs: Tensor, batch: Batch) -> Tensor:
         return sft_loss(logprobs, batch) + (logprobs.sum() * 0).sqrt()  # 0, with a slope of 0 x infinity
 
-    said = r"rows\.parquet: the gradient of step 1 is not a number \(rows row\d … row\d\)"
+    said = r"rows\.parquet: the gradient is not a number at step 1 \(rows row\d … row\d\)"
     with pytest.raises(TrainingError, match=said):
         loop(base, tmp_path, loss=loss).run(Silent())
 
@@ -191,7 +191,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import AutoTokenizer
 from prentice.records import ModelSource
 from prentice.training.config import SFTConfig
-from prentice.training.sft import Links, train_examples
+from prentice.training.run import Links
+from prentice.training.sft import train_examples
 from training_models import examples
 
 def little():

@@ -21,7 +21,8 @@ from prentice.training.engine import ForestModel
 from prentice.training.forest import Row, on_device, pad
 from prentice.training.lora import read_adapter
 from prentice.training.proof import gradient_difference, prove
-from prentice.training.sft import Links, train_examples
+from prentice.training.run import Links
+from prentice.training.sft import train_examples
 from prentice.training.start import open_model
 from training_models import FAMILIES, examples, write_family
 

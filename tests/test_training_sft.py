@@ -30,9 +30,11 @@ from prentice.training.forest import Padded, Row, plant
 from prentice.training.launch import train_in_processes
 from prentice.training.loop import Loop, Plan
 from prentice.training.lora import merge_adapter
-from prentice.training.losses import importance_loss, sft_loss
-from prentice.training.sft import Links, train_examples, train_sft
+from prentice.training.losses import importance_loss
+from prentice.training.run import Links
+from prentice.training.sft import SFT, train_examples, train_sft
 from prentice.training.start import open_start
+from prentice.training.visits import Passes
 from tiny_models import write_tiny_llama
 from training_models import examples, write_family
 
@@ -400,19 +402,17 @@ def padded_curve(base: Path, dataset: Path, config: SFTConfig, out: Path) -> lis
     model.causal.set_attn_implementation(model.own_attention)
     assert isinstance(model.batch([start.train[0].row]), Padded)
     plan = Plan(
-        epochs=config.epochs,
-        batch=config.batch,
         micro_tokens=1024,
         learning_rate=config.learning_rate,
         schedule=config.schedule,
         warmup=config.warmup,
-        seed=config.seed,
-        by_weight=False,
         patience=0,
         save_seconds=1e9,
+        section="train.sft",
     )
     out.mkdir()
-    loop = Loop(start, sft_loss, plan, out=out, fingerprint="padded")
+    visits = Passes(start.train, config.epochs, config.batch, config.seed)
+    loop = Loop(start, visits, SFT, plan, out=out, fingerprint="padded")
     return [line["loss"] for line in loop.run(Silent()).curve]
 
 

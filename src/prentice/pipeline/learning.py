@@ -27,7 +27,8 @@ def learn(project: Project, *, base: Model, gguf: Path, dataset: Path, out: Path
     """
     from prentice.models.local import LocalModel
     from prentice.training.launch import train_in_processes
-    from prentice.training.sft import Links, train_sft
+    from prentice.training.run import Links
+    from prentice.training.sft import train_sft
 
     weights = base.safetensors
     assert weights is not None

@@ -1,19 +1,19 @@
 """Which rows a step learns from, and how they are cut into parts that fit into memory, for one process or several.
 
 Everything here follows from seed and step alone, so that a resumed run, on however many processes, sees the same rows.
-The turns of an episode whose history grows, a family, stay together: what they share is computed once.
+Rows of a family whose beginning grows, such as an episode's turns, stay together: what they share is computed once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
 
 import torch
 
-from prentice.training.check import CheckedRow
+from prentice.training.items import Item
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Order:
         by_weight: drawn by weight, with repetition and each by itself; a pass has as many rows as any other.
     """
 
-    rows: Sequence[CheckedRow]
+    rows: Sequence[Item]
     seed: int
     by_weight: bool = False
 
@@ -43,21 +43,22 @@ class Order:
         return families(self.rows)
 
 
-def families(rows: Sequence[CheckedRow]) -> list[list[int]]:
-    """Places of the rows, those of an episode together where each prompt begins with the one before, turn by turn."""
+def families(rows: Sequence[Item]) -> list[list[int]]:
+    """Places of the rows, those of a family together: all of it where it is whole, else turn by turn as long as each
+    prompt begins with the one before."""
     last: dict[str, list[int]] = {}
     found: list[list[int]] = []
-    for place in sorted(range(len(rows)), key=lambda place: rows[place].example.turn):
+    for place in sorted(range(len(rows)), key=lambda place: rows[place].turn):
         row = rows[place]
-        family = last.get(row.example.episode)
-        if family is None or not _grows(rows[family[-1]].row.prompt, row.row.prompt):
-            family = last[row.example.episode] = []
+        family = last.get(row.family)
+        if family is None or not (row.whole or _grows(rows[family[-1]].row.prompt, row.row.prompt)):
+            family = last[row.family] = []
             found.append(family)
         family.append(place)
     return sorted(found)
 
 
-def micro_batches(rows: Sequence[CheckedRow], tokens: int, *, padded: bool = False) -> list[list[CheckedRow]]:
+def micro_batches(rows: Sequence[Item], tokens: int, *, padded: bool = False) -> list[list[Item]]:
     """Cut rows into parts that are computed at once, shortest first.
 
     Args:
@@ -69,17 +70,17 @@ def micro_batches(rows: Sequence[CheckedRow], tokens: int, *, padded: bool = Fal
     if tokens < 1:
         raise ValueError("parts of no tokens: SFTConfig.on fills in how many")
     if padded:
-        return _rectangles(sorted(rows, key=_length), tokens)
+        return _rectangles(rows, tokens)
     common = _shared(min(r.row.tokens for r in rows), max(r.row.tokens for r in rows))
     most = max(tokens + common, *(len(r.row.tokens) for r in rows))
-    parts: list[list[CheckedRow]] = []
+    parts: list[list[Item]] = []
     room = 0
     for family in _by_length(rows):
         own = _own(family, common)
-        if room < sum(own) <= most - common:
-            room = 0  # it is cut only where it does not fit into a part of its own
+        if room < sum(own) and (sum(own) <= most - common or family[0].whole):
+            room = 0  # it is cut only where it does not fit into a part of its own, and where it may be cut
         for row, new in zip(family, own, strict=True):
-            if parts and new <= room:
+            if parts and (new <= room or (row.whole and row is not family[0])):
                 room -= new
             else:
                 parts.append([])
@@ -88,45 +89,47 @@ def micro_batches(rows: Sequence[CheckedRow], tokens: int, *, padded: bool = Fal
     return parts
 
 
-def _own(family: Sequence[CheckedRow], common: int) -> list[int]:
+def _own(family: Sequence[Item], common: int) -> list[int]:
     """Tokens of each turn that neither the turn before nor all rows have."""
     tokens = [row.row.tokens for row in family]
     before = [common, *(_shared(a, b) for a, b in pairwise(tokens))]
     return [len(all_) - shared for all_, shared in zip(tokens, before, strict=True)]
 
 
-def shares(
-    rows: Sequence[CheckedRow], tokens: int, processes: int, *, padded: bool = False
-) -> list[list[list[CheckedRow]]]:
+def shares(rows: Sequence[Item], tokens: int, processes: int, *, padded: bool = False) -> list[list[list[Item]]]:
     """For each process the parts it computes, as many for each: all of them must take part in every exchange.
 
     Families are dealt out evenly by length; who has fewer parts computes a row again that weighs nothing.
     """
     ordered = _by_length(rows)
-    idle = ordered[0][0]
-    idle = replace(idle, row=replace(idle.row, weight=0.0))
+    idle = [item.of_weight(0.0) for item in (ordered[0] if ordered[0][0].whole else ordered[0][:1])]
     dealt = [list(chain.from_iterable(ordered[rank::processes])) for rank in range(processes)]
     cut = [micro_batches(mine, tokens, padded=padded) if mine else [] for mine in dealt]
     most = max(len(parts) for parts in cut)
-    return [parts + [[idle]] * (most - len(parts)) for parts in cut]
+    return [parts + [idle] * (most - len(parts)) for parts in cut]
 
 
-def _rectangles(rows: Sequence[CheckedRow], tokens: int) -> list[list[CheckedRow]]:
-    """Parts of ascending rows: a part computes as many tokens as its last row has, times its rows."""
-    parts: list[list[CheckedRow]] = []
-    for row in rows:
-        if not parts or (len(parts[-1]) + 1) * len(row.row.tokens) > tokens:
+def _rectangles(rows: Sequence[Item], tokens: int) -> list[list[Item]]:
+    """Parts, shortest rows first: a part computes as many tokens as its longest row has, times its rows."""
+    units = [unit for family in _by_length(rows) for unit in ([family] if family[0].whole else [[r] for r in family])]
+    parts: list[list[Item]] = []
+    for unit in sorted(units, key=_longest):
+        if not parts or (len(parts[-1]) + len(unit)) * _longest(unit)[0] > tokens:
             parts.append([])
-        parts[-1].append(row)
+        parts[-1] += unit
     return parts
 
 
-def _by_length(rows: Sequence[CheckedRow]) -> list[list[CheckedRow]]:
+def _by_length(rows: Sequence[Item]) -> list[list[Item]]:
     """The families, shortest first."""
-    return sorted(([rows[place] for place in family] for family in families(rows)), key=lambda f: _length(f[-1]))
+    return sorted(([rows[place] for place in family] for family in families(rows)), key=_longest)
 
 
-def _length(row: CheckedRow) -> tuple[int, tuple[int, ...]]:
+def _longest(rows: Sequence[Item]) -> tuple[int, tuple[int, ...]]:
+    return max(map(_length, rows))
+
+
+def _length(row: Item) -> tuple[int, tuple[int, ...]]:
     return len(row.row.tokens), row.row.tokens
 
 

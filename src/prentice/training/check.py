@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from prentice.errors import PrenticeError, TrainingError
 from prentice.models.chat import ChatFormat
 from prentice.records import Example, Message
 from prentice.training.forest import Row
+from prentice.training.items import Item
 
 STOP_WORDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "</s>", "<eos>", "<turn|>")
 """Tokens at which llama.cpp's server ends a reply even where the model's own list forgets them."""
@@ -45,9 +46,11 @@ class CheckedRow:
     reply: str
     """The supervised text, stop token included."""
 
-    def of_weight_one(self) -> CheckedRow:
-        """The same row, its weight forgotten."""
-        return replace(self, row=replace(self.row, weight=1.0))
+    @property
+    def item(self) -> Item:
+        """The row as a step takes it."""
+        example = self.example
+        return Item(example.id, self.row, family=example.episode, turn=example.turn, case=example.case)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -49,8 +49,11 @@ class LaunchConfig(StageConfig):
     several machines. It then says how many processes there are."""
 
 
-class SFTConfig(StageConfig):
-    """Supervised fine-tuning of a student on curated examples."""
+class EngineConfig(StageConfig):
+    """What every training method has to be told."""
+
+    section: ClassVar[str] = "train"
+    """Where it stands in `prentice.toml`."""
 
     epochs: float = Field(3, gt=0)
     """Passes over the training rows; the last may be a part of one."""
@@ -73,9 +76,6 @@ class SFTConfig(StageConfig):
     8192 on a GPU. The longest row is computed whole whatever is set."""
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps over which the learning rate rises."""
-    weights: Literal["rows", "quality", "importance"] = "rows"
-    """What a row's weight does: multiplies its loss (rows), or how often it is drawn (quality). `importance` multiplies
-    its loss besides by how much likelier the student has made it than its base did (arXiv:2507.12856)."""
     select: SelectConfig = SelectConfig()
     """Which weights are kept."""
     seed: int = Field(0, ge=0)
@@ -89,6 +89,16 @@ class SFTConfig(StageConfig):
         """The settings that decide what is learnt, for records and ids."""
         return self.model_dump(mode="json", exclude=set(CHANGES_NOTHING))
 
-    def on(self, *, gpu: bool) -> SFTConfig:
+    def on(self, *, gpu: bool) -> Self:
         """The same with what it leaves to the machine filled in."""
         return self.model_copy(update={"micro_tokens": self.micro_tokens or (AT_ONCE_GPU if gpu else AT_ONCE)})
+
+
+class SFTConfig(EngineConfig):
+    """Supervised fine-tuning of a student on curated examples."""
+
+    section: ClassVar[str] = "train.sft"
+
+    weights: Literal["rows", "quality", "importance"] = "rows"
+    """What a row's weight does: multiplies its loss (rows), or how often it is drawn (quality). `importance` multiplies
+    its loss besides by how much likelier the student has made it than its base did (arXiv:2507.12856)."""

@@ -24,7 +24,7 @@ from prentice.records.parquet import ROWS, read_dataset
 from prentice.runs import read_record, write_atomic
 from prentice.training.config import LaunchConfig, SFTConfig
 from prentice.training.hardware import launched
-from prentice.training.sft import RECORD
+from prentice.training.run import RECORD
 from prentice.training.start import SomeTokens, open_checker
 from prentice.training.worker import ERROR, Fault, Job
 

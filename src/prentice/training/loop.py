@@ -1,7 +1,7 @@
 """The loop around every method: steps, accumulation, schedule, validation, resume. It is written once.
 
-A method is a pure loss over the log-probabilities of a batch's supervised tokens; this module knows no method. How
-many processes compute together is accelerate's business: all of them take the same steps over their shares of the rows.
+What is learnt is the method's business (`method.py`), on which rows the visits' (`visits.py`). How many processes
+compute together is accelerate's: all of them take the same steps over their shares of the rows.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from torch.distributed.tensor import DTensor
 from prentice.progress import Bar, Progress
 from prentice.runs import write_atomic
 from prentice.training import state
-from prentice.training.batches import Order, shares
-from prentice.training.check import CheckedRow
+from prentice.training.batches import micro_batches, shares
 from prentice.training.engine import ForestModel
-from prentice.training.faults import MANY_WEIGHTS, at_once, check_gradient, check_loss, memory_named
+from prentice.training.faults import at_once, check_gradient, check_loss, many_weights, memory_named
 from prentice.training.forest import Batch
+from prentice.training.items import Item
+from prentice.training.method import Method
 from prentice.training.pages import pages_kept
 from prentice.training.start import Start
+from prentice.training.visits import Visits
 
-Loss = Callable[[Tensor, Batch], Tensor]
-"""Log-probabilities (supervised,) and their batch → the sum of the loss over the batch, not yet divided."""
 Judge = Callable[[], float]
 """How good the weights that are in the model now are; more is better."""
 CLIP = 1.0
@@ -41,31 +41,25 @@ CLIP = 1.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train.
+    """How fast to train, and when to look up from it.
 
     Args:
-        epochs: passes over the rows; the last one may be a part.
-        batch: rows per optimizer step.
         micro_tokens: tokens computed at once; a step with more is accumulated.
         learning_rate: at its highest.
         schedule: how it goes on after `warmup`.
         warmup: share of the steps over which it rises.
-        seed: order of the rows.
-        by_weight: rows are drawn by their weights, which then do not multiply the loss.
         patience: validations in a row without a better one after which the run stops; 0: none.
         save_seconds: least time between two saved states.
+        section: where these settings stand, for errors.
     """
 
-    epochs: float
-    batch: int
     micro_tokens: int
     learning_rate: float
     schedule: str
     warmup: float
-    seed: int
-    by_weight: bool
     patience: int
     save_seconds: float
+    section: str
 
 
 @dataclass
@@ -85,42 +79,37 @@ class Loop:
     """One training run.
 
     Args:
-        start: model and rows; with neither validation rows nor judge the last weights stay.
-        loss: the method.
-        plan: how long and how fast.
+        start: model, and rows to validate on; with neither these nor a judge the last weights stay.
+        visits: the rows of each step.
+        method: what is learnt from them.
+        plan: how fast.
         out: folder for the curve and the state.
         fingerprint: a state with another one is not resumed.
         accelerator: the processes that train together; default: this one alone.
 
-    Set later: `measure`, the validation loss where it is another than the method's; `judge`, which chooses the weights
-    that are kept instead of it; `keeps_good`, whether there is room for a copy of the weights before each step.
+    Set later: `judge`, which chooses the weights that are kept instead of the validation loss; `keeps_good`, whether
+    there is room for a copy of the weights before each step.
     """
 
     def __init__(
         self,
         start: Start,
-        loss: Loss,
+        visits: Visits,
+        method: Method,
         plan: Plan,
         *,
         out: Path,
         fingerprint: str,
         accelerator: Accelerator | None = None,
     ) -> None:
-        rows = start.train
-        self.loss, self.rows, self.val_rows, self.where = loss, rows, start.val, start.where
+        self.visits, self.method, self.val_rows, self.where = visits, method, start.val, start.where
         self.plan, self.out, self.fingerprint = plan, out, fingerprint
-        self.order = Order(rows, plan.seed, plan.by_weight)
-        self.measure = loss
         self.judge: Judge | None = None
-        self.per_epoch = math.ceil(len(rows) / plan.batch)
-        self.visits = max(1, round(len(rows) * plan.epochs))
-        whole, rest = divmod(self.visits, len(rows))
-        self.steps = whole * self.per_epoch + math.ceil(rest / plan.batch)
         # left to itself it takes a Mac's GPU, where the model is not and numbers of 64 bits cannot be
         self.accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
-        self.wrapped, self.optimizer = _prepared(self.accelerator, start.model, plan.learning_rate)
+        self.wrapped, self.optimizer = _prepared(self.accelerator, start.model, plan)
         self.model: ForestModel = self.accelerator.unwrap_model(self.wrapped)
-        self.schedule = _schedule(plan, self.optimizer, self.steps)
+        self.schedule = _schedule(plan, self.optimizer, visits.steps)
         self.course = Course()
         self.best: dict[str, Tensor] | None = None
         self.keeps_good = False
@@ -134,10 +123,10 @@ class Loop:
         """
         self._resume()
         self._write_curve()
-        done = sum(len(self._places(step)) for step in range(self.course.step))
+        done = sum(self.visits.count(step) for step in range(self.course.step))
         saved = time.monotonic()
-        with pages_kept(), progress.bar("training", self.visits, "rows", done=done) as bar:
-            while self.course.step < self.steps and not self._learnt_enough():
+        with pages_kept(), progress.bar("training", self.visits.rows, "rows", done=done) as bar:
+            while self.course.step < self.visits.steps and not self._learnt_enough():
                 self._step(bar)
                 if self._all_say(time.monotonic() - saved >= self.plan.save_seconds):
                     self.save()
@@ -157,9 +146,21 @@ class Loop:
         here = sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in self.model.parameters())
         return round(here / sum(p.numel() for p in self.model.parameters()), 2)
 
+    def scored(self, rows: Sequence[Item]) -> list[tuple[float, ...]]:
+        """What the student as it is now makes of each supervised token of each row; every process must ask for all."""
+        found: dict[int, tuple[float, ...]] = {}
+        places = {id(item): place for place, item in enumerate(rows)}
+        with torch.no_grad():
+            for part in micro_batches(rows, self.plan.micro_tokens, padded=bool(self.model.obstacle)):
+                with memory_named(*self._at_once(part, "when the student was asked")):
+                    batch = self.model.batch([item.row for item in part])
+                    told = torch.split(self.wrapped(batch), [len(item.row.reply) for item in part])
+                found |= {places[id(item)]: tuple(x.tolist()) for item, x in zip(part, told, strict=True)}
+        return [found[place] for place in range(len(rows))]
+
     def save(self) -> None:
         """Write the state; every process must ask."""
-        with memory_named(f"when the state of step {self.course.step} was saved", MANY_WEIGHTS):
+        with memory_named(f"when the state of step {self.course.step} was saved", self._many_weights):
             self._save()
 
     def _save(self) -> None:
@@ -173,15 +174,15 @@ class Loop:
 
     def _step(self, bar: Bar) -> None:
         begin = time.perf_counter()
-        rows = self._rows_of(self.course.step)
+        rows = self.visits.of(self.course.step)
         value, tokens = self._descend(rows)
         rate = self.schedule.get_last_lr()[0]
-        learnt = float(sum(len(row.row.reply) for row in rows))
+        learnt = float(sum(len(item.row.reply) for item in rows))
         facts = {"loss": value, "lr": rate, "rows": float(len(rows)), "tokens": float(tokens), "supervised": learnt}
         self.schedule.step()
         self.course.step += 1
         self.course.seconds += time.perf_counter() - begin
-        if self.course.step % self.per_epoch == 0 or self.course.step == self.steps:
+        if self.visits.is_last_of_pass(self.course.step - 1):
             facts |= self._validate()
         cost = time.perf_counter() - begin
         line = {"step": self.course.step, **facts, "seconds": round(self.course.seconds, 3)}
@@ -189,10 +190,11 @@ class Loop:
         self._write_line(line)
         bar.advance(len(rows), loss=f"{value:.3f}", rate=f"{len(rows) / cost:.1f} rows/s")
 
-    def _descend(self, rows: Sequence[CheckedRow]) -> tuple[float, int]:
+    def _descend(self, rows: Sequence[Item]) -> tuple[float, int]:
         """One optimizer step: returns the mean loss per supervised token, and the tokens computed by all processes."""
+        rows = self._prepared(rows)
         parts = self._mine(rows)
-        total = self._weight(rows)
+        total = self.method.size(rows)
         value = torch.zeros(2, dtype=torch.float64, device=self.model.device)
         for number, part in enumerate(parts, 1):
             last = number == len(parts)
@@ -200,31 +202,42 @@ class Loop:
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
                 value += self._part(part, total)
         norm = torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], CLIP)
-        check_gradient(norm, rows, self.where, self.course.step + 1)
+        check_gradient(norm, rows, (self.where, f"at step {self.course.step + 1}", self.plan.section))
         if self.keeps_good and self.best is None and self.course.step > 0:
             self.good = self.course.step, self._copy()
-        with memory_named(f"when the weights were changed at step {self.course.step + 1}", MANY_WEIGHTS):
+        with memory_named(f"when the weights were changed at step {self.course.step + 1}", self._many_weights):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         loss, tokens = self.accelerator.reduce(value, "sum").tolist()
         return loss, round(tokens)
 
-    def _part(self, part: Sequence[CheckedRow], total: float) -> Tensor:
+    def _part(self, part: Sequence[Item], total: float) -> Tensor:
         """Gradient of one part; returns its share of the step's loss, and the tokens computed."""
         when = f"at step {self.course.step + 1}"
         batch = self._batch(part, when)
-        with memory_named(*at_once(part, when, self.plan.micro_tokens, batch.ids.numel())):
+        with memory_named(*self._at_once(part, when, batch)):
             logprobs = self.wrapped(batch)
-            loss = self.loss(logprobs, batch) / total
-            check_loss(loss, logprobs, batch, part, (self.where, when))
+            loss = self.method.loss(logprobs, batch) / total
+            check_loss(loss, logprobs, batch, part, (self.where, when, self.plan.section))
             # the wrappers average over processes, and this is a sum
             self.accelerator.backward(loss * self.accelerator.num_processes)
         idle = batch.weights.sum() == 0
         return torch.tensor([loss.item(), 0 if idle else batch.ids.numel()], dtype=torch.float64, device=loss.device)
 
-    def _batch(self, rows: Sequence[CheckedRow], when: str) -> Batch:
-        with memory_named(*at_once(rows, when, self.plan.micro_tokens)):
-            return self.model.batch([row.row for row in rows])
+    def _batch(self, rows: Sequence[Item], when: str) -> Batch:
+        with memory_named(*self._at_once(rows, when)):
+            return self.model.batch([item.row for item in rows])
+
+    def _at_once(self, rows: Sequence[Item], when: str, batch: Batch | None = None) -> tuple[str, str]:
+        computed = None if batch is None else batch.ids.numel()
+        return at_once(rows, when, self.plan.micro_tokens, computed, self.plan.section)
+
+    @property
+    def _many_weights(self) -> str:
+        return many_weights(self.plan.section)
+
+    def _prepared(self, rows: Sequence[Item]) -> Sequence[Item]:
+        return rows if self.method.prepare is None else self.method.prepare(self.scored, rows)
 
     def _validate(self) -> dict[str, float]:
         """What is known of the weights as they are; remembers them if they are the best so far."""
@@ -244,14 +257,16 @@ class Loop:
 
     def _val_loss(self) -> float:
         when = f"in the validation after step {self.course.step}"
-        total, value = self._weight(self.val_rows), torch.zeros(1, dtype=torch.float64, device=self.model.device)
+        value = torch.zeros(1, dtype=torch.float64, device=self.model.device)
         with torch.no_grad():
-            for part in self._mine(self.val_rows):
+            measure, rows = self.method.measure or self.method.loss, self._prepared(self.val_rows)
+            total = self.method.size(rows)
+            for part in self._mine(rows):
                 batch = self._batch(part, when)
-                with memory_named(*at_once(part, when, self.plan.micro_tokens, batch.ids.numel())):
+                with memory_named(*self._at_once(part, when, batch)):
                     logprobs = self.wrapped(batch)
-                    loss = self.measure(logprobs, batch)
-                    check_loss(loss, logprobs, batch, part, (self.where, when))
+                    loss = measure(logprobs, batch)
+                    check_loss(loss, logprobs, batch, part, (self.where, when, self.plan.section))
                     value += loss.item() / total
         return float(self.accelerator.reduce(value, "sum"))
 
@@ -261,25 +276,11 @@ class Loop:
     def _learnt_enough(self) -> bool:
         return 0 < self.plan.patience <= self.course.stale
 
-    def _mine(self, rows: Sequence[CheckedRow]) -> list[list[CheckedRow]]:
+    def _mine(self, rows: Sequence[Item]) -> list[list[Item]]:
         accelerator = self.accelerator
         padded = bool(self.model.obstacle)
         dealt = shares(rows, self.plan.micro_tokens, accelerator.num_processes, padded=padded)
         return dealt[accelerator.process_index]
-
-    def _weight(self, rows: Sequence[CheckedRow]) -> float:
-        return sum(r.row.weight * len(r.row.reply) for r in rows)
-
-    def _rows_of(self, step: int) -> list[CheckedRow]:
-        places = self.order.of(step // self.per_epoch)
-        chosen = [self.rows[places[place]] for place in self._places(step)]
-        return [row.of_weight_one() for row in chosen] if self.plan.by_weight else chosen
-
-    def _places(self, step: int) -> range:
-        """Where a step's rows lie in the shuffled order of its epoch."""
-        epoch, place = divmod(step, self.per_epoch)
-        begin, left = place * self.plan.batch, self.visits - epoch * len(self.rows)
-        return range(begin, min(begin + self.plan.batch, len(self.rows), left))
 
     def _resume(self) -> None:
         found = state.load(self.out, self.fingerprint)
@@ -318,10 +319,10 @@ class Loop:
                 file.write(json.dumps(line) + "\n")
 
 
-def _prepared(accelerator: Accelerator, model: ForestModel, rate: float) -> tuple[Any, torch.optim.Optimizer]:
+def _prepared(accelerator: Accelerator, model: ForestModel, plan: Plan) -> tuple[Any, torch.optim.Optimizer]:
     weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
-    with memory_named("when the weights were put where they are trained", MANY_WEIGHTS):
+    optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    with memory_named("when the weights were put where they are trained", many_weights(plan.section)):
         wrapped, held = accelerator.prepare(model, optimizer)
     # accelerate's wrapper skips steps for mixed precision's sake, and has no state of its own
     inner: torch.optim.Optimizer = held.optimizer

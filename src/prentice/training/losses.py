@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from prentice.training.forest import Batch
+from prentice.training.method import REFERENCE
 
-REFERENCE = "reference"
-"""Name under which a row's `given` holds the base's log-probabilities."""
 MOST = 16.0
 """Largest importance of a row."""
 

@@ -16,10 +16,11 @@ from prentice.models.chat import ChatFormat
 from prentice.models.floats import quiet
 from prentice.records import Example
 from prentice.training.attention import obstacle
-from prentice.training.check import CheckedRow, Checker, stop_ids
-from prentice.training.config import SFTConfig
+from prentice.training.check import Checker, stop_ids
+from prentice.training.config import EngineConfig
 from prentice.training.engine import ForestModel
-from prentice.training.faults import MANY_WEIGHTS, memory_named
+from prentice.training.faults import many_weights, memory_named
+from prentice.training.items import Item
 from prentice.training.lora import add_adapter, fuse_adapters
 
 SomeTokens = Callable[[str], list[int]]
@@ -37,13 +38,13 @@ class Start:
     """
 
     model: ForestModel
-    train: Sequence[CheckedRow]
-    val: Sequence[CheckedRow]
+    train: Sequence[Item]
+    val: Sequence[Item]
     where: Path
 
 
 def open_start(
-    config: SFTConfig,
+    config: EngineConfig,
     examples: Sequence[Example],
     where: Path,
     base: Path,
@@ -55,10 +56,10 @@ def open_start(
     Raises: TrainingError naming the row that cannot be trained, or what keeps the base from being trained.
     """
     rows = open_checker(config.max_tokens, where, base, serving_tokens).check(examples)
-    train = [r for r in rows if r.example.split == "train"]
+    train, val = ([r.item for r in rows if r.example.split == split] for split in ("train", "val"))
     if not train:
         raise TrainingError(f"{where}: none of its {len(rows)} rows is in the split `train`", "curate more episodes")
-    return Start(open_model(config, base, device), train, [r for r in rows if r.example.split == "val"], where)
+    return Start(open_model(config, base, device), train, val, where)
 
 
 def open_checker(max_tokens: int, where: Path, base: Path, serving_tokens: SomeTokens | None = None) -> Checker:
@@ -83,7 +84,7 @@ def is_padded(base: Path) -> bool:
         return bool(obstacle(AutoModelForCausalLM.from_config(settings)))
 
 
-def open_model(config: SFTConfig, base: Path, device: torch.device | None = None) -> ForestModel:
+def open_model(config: EngineConfig, base: Path, device: torch.device | None = None) -> ForestModel:
     """The base with what is to be trained switched on.
 
     Args:
@@ -92,7 +93,7 @@ def open_model(config: SFTConfig, base: Path, device: torch.device | None = None
     on_gpu, narrow = torch.cuda.is_available(), config.precision == "bfloat16"
     # trained weights stay float32, or small updates would be rounded away; frozen ones need no more than they use
     dtype = torch.bfloat16 if narrow and config.method != "full" else torch.float32
-    with memory_named("when the base was loaded", MANY_WEIGHTS):
+    with memory_named("when the base was loaded", many_weights(config.section)):
         with quiet():
             lm = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **_in_four_bits(config, dtype))
         model = ForestModel(_prepare(config, lm), narrow=narrow)
@@ -114,12 +115,12 @@ def _read(base: Path) -> tuple[Any, Any]:
     return tokenizer, settings
 
 
-def _in_four_bits(config: SFTConfig, dtype: torch.dtype) -> dict[str, Any]:
+def _in_four_bits(config: EngineConfig, dtype: torch.dtype) -> dict[str, Any]:
     """How transformers is told to hold frozen weights in 4 bits (QLoRA, arXiv:2305.14314: NF4, constants in 8 bits)."""
     if config.method != "qlora":
         return {}
     if not torch.cuda.is_available():
-        raise TrainingError('train.sft.method = "qlora" needs a GPU, and none was found', 'set it to "lora"')
+        raise TrainingError(f'{config.section}.method = "qlora" needs a GPU, and none was found', 'set it to "lora"')
     try:
         import bitsandbytes  # type: ignore[import-not-found]  # noqa: F401
     except ModuleNotFoundError as error:
@@ -136,7 +137,7 @@ def _in_four_bits(config: SFTConfig, dtype: torch.dtype) -> dict[str, Any]:
     return {"quantization_config": four}
 
 
-def _prepare(config: SFTConfig, lm: Any) -> Any:
+def _prepare(config: EngineConfig, lm: Any) -> Any:
     """The model with what is to be trained switched on."""
     torch.manual_seed(config.seed)
     if config.method == "full":

@@ -45,7 +45,8 @@ class Fault(BaseModel):
 
 def work(job: Job) -> None:
     """This process's part of the run."""
-    from prentice.training.sft import Links, train_sft
+    from prentice.training.run import Links
+    from prentice.training.sft import train_sft
 
     links = Links(accelerator=_accelerator(job.on_cpu))
     try:

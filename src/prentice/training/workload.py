@@ -11,6 +11,7 @@ from prentice.training.compared import compared
 from prentice.training.config import SFTConfig
 from prentice.training.estimate import Part, Work
 from prentice.training.forest import Forest, plant
+from prentice.training.items import Item
 
 ENOUGH = 400_000
 """Tokens that are planted; the rest of a larger dataset is taken to be like them."""
@@ -24,7 +25,7 @@ def work_of(rows: Sequence[CheckedRow], config: SFTConfig, processes: int = 1, *
         processes: that train together.
         padded: the base's layers forbid sharing, so rows are filled up to the longest.
     """
-    train, val = ([r for r in rows if r.example.split == split] for split in ("train", "val"))
+    train, val = ([r.item for r in rows if r.example.split == split] for split in ("train", "val"))
     lengths = [len(r.row.tokens) for r in train]
     shuffled = [train[place] for place in Order(train, config.seed).of(0)]
     steps = [shuffled[begin : begin + config.batch] for begin in range(0, len(shuffled), config.batch)]
@@ -45,16 +46,16 @@ def work_of(rows: Sequence[CheckedRow], config: SFTConfig, processes: int = 1, *
     )
 
 
-def _passed(val: Sequence[CheckedRow], config: SFTConfig, processes: int, padded: bool) -> Part:
+def _passed(val: Sequence[Item], config: SFTConfig, processes: int, padded: bool) -> Part:
     if not val:
         return Part()
     some = val[: max(1, round(len(val) * ENOUGH / max(ENOUGH, sum(len(r.row.tokens) for r in val))))]
     return _sum(_parts(some, config.micro_tokens, processes, padded)).times(len(val) / len(some))
 
 
-def _first(steps: Sequence[Sequence[CheckedRow]]) -> list[Sequence[CheckedRow]]:
+def _first(steps: Sequence[Sequence[Item]]) -> list[Sequence[Item]]:
     """The first steps, as many as hold `ENOUGH` tokens, but at least one."""
-    found: list[Sequence[CheckedRow]] = []
+    found: list[Sequence[Item]] = []
     room = ENOUGH
     for step in steps:
         room -= sum(len(r.row.tokens) for r in step)
@@ -64,13 +65,13 @@ def _first(steps: Sequence[Sequence[CheckedRow]]) -> list[Sequence[CheckedRow]]:
     return found
 
 
-def _parts(step: Sequence[CheckedRow], tokens: int, processes: int, padded: bool) -> list[Part]:
+def _parts(step: Sequence[Item], tokens: int, processes: int, padded: bool) -> list[Part]:
     """The parts of all processes."""
     dealt = shares(step, tokens, processes, padded=padded)
     return [_rectangle(part) if padded else part_of(plant([r.row for r in part])) for mine in dealt for part in mine]
 
 
-def _rectangle(rows: Sequence[CheckedRow]) -> Part:
+def _rectangle(rows: Sequence[Item]) -> Part:
     """What rows side by side take."""
     longest = max(len(r.row.tokens) for r in rows)
     nodes, pairs = float(len(rows) * longest), float(len(rows) * longest * longest)
