@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,10 @@ from prentice.rollouts import RolloutConfig
 from prentice.serving.config import RecordConfig
 from prentice.tasks import TASKS, Task, Teaching
 from prentice.training.config import ExportConfig, LaunchConfig, SFTConfig
+from prentice.training.cpt.config import CPTConfig
+from prentice.training.distill.config import DistillConfig
+from prentice.training.grpo.config import GRPOConfig
+from prentice.training.preference.config import PreferenceConfig
 
 FILE, HOME, STORE = "prentice.toml", ".prentice", "store.db"
 TASK = "task:"
@@ -51,13 +55,33 @@ class StudentConfig(StageConfig):
     """A name of `prentice models list`, or the folder of a transformers model."""
 
 
+MethodName = Literal["cpt", "sft", "preference", "grpo", "distill"]
+METHODS: tuple[MethodName, ...] = ("cpt", "sft", "preference", "grpo", "distill")
+
+
 class TrainConfig(StageConfig):
     """How the student is trained."""
 
+    stages: tuple[MethodName, ...] = ()
+    """The methods, in their order, each of which starts from what the one before has made. Default: `sft`, and all
+    others whose section stands in the file, in the order `cpt`, `sft`, `preference`, `grpo`, `distill`."""
+    cpt: CPTConfig = CPTConfig()
+    """Continued pretraining on documents."""
     sft: SFTConfig = SFTConfig()
     """Supervised fine-tuning on the curated rows."""
+    preference: PreferenceConfig = PreferenceConfig()
+    """Learning from pairs of replies, or from thumbs up and down."""
+    grpo: GRPOConfig = GRPOConfig()
+    """Reinforcement on the environment."""
+    distill: DistillConfig = DistillConfig()
+    """Learning from what a larger model of the same vocabulary thinks."""
     launch: LaunchConfig = LaunchConfig()
     """In how many processes."""
+
+    @property
+    def chain(self) -> tuple[MethodName, ...]:
+        """The methods that the student goes through."""
+        return self.stages or tuple(name for name in METHODS if name == "sft" or name in self.model_fields_set)
 
 
 class ProjectConfig(StageConfig):

@@ -19,7 +19,7 @@ from prentice.evaluation import write_report
 from prentice.models import catalogue
 from prentice.pipeline.bases import base_gguf, trainable_base
 from prentice.pipeline.contest import contest
-from prentice.pipeline.learning import learn
+from prentice.pipeline.learning import chain_inputs, learn_chain, student_before
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
 from prentice.records import Checkpoint, Episode, Report, digest
@@ -166,32 +166,11 @@ def _train_inputs(context: Context) -> JsonValue:
     base = project.base
     # a folder of one's own may get other weights under the same name; the catalogue's files are checked by their hash
     weights = catalogue.get(base).source.sha256 if base != project.config.student.base else base
-    return [
-        context.done["curate"].facts["hash"],
-        weights,
-        project.config.train.sft.recipe(),
-        __version__,
-        *_played_while_training(project),
-    ]
-
-
-def _played_while_training(project: Project) -> list[JsonValue]:
-    """What the student's success on validation cases depends on; nothing where only the loss is looked at."""
-    if project.config.train.sft.select.by == "loss":
-        return []
-    return [project.task.fingerprint(), project.config.export.quantization, project.config.evaluate.metric]
+    return [context.done["curate"].facts["hash"], weights, chain_inputs(project), __version__]
 
 
 def _train(context: Context, out: Path) -> Facts:
-    base, _ = trainable_base(context.project, context.progress)
-    checkpoint = learn(
-        context.project,
-        base=base,
-        gguf=base_gguf(context.project, base, context.progress),
-        dataset=context.folder("curate"),
-        out=out,
-        progress=context.progress,
-    )
+    checkpoint = learn_chain(context.project, context.folder("curate"), out, context.progress)
     rate = checkpoint.figures.get("rows_per_second", 0.0)
     context.progress.say(f"trained {checkpoint.steps:,} steps in {checkpoint.seconds:.0f} s ({rate:.1f} rows/s)")
     return {"checkpoint": checkpoint.id, "seconds": checkpoint.seconds, "figures": dict(checkpoint.figures)}
@@ -204,13 +183,15 @@ def _export_inputs(context: Context) -> JsonValue:
 def _export(context: Context, out: Path) -> Facts:
     from prentice.training.export import export
 
-    base, weights = trainable_base(context.project, context.progress)
-    _see_that_it_is_its_base(context.folder("train"), base)
+    base, _ = trainable_base(context.project, context.progress)
+    before = student_before(context.project, context.folder("curate"), context.progress)
+    _see_that_it_is_its_base(context.folder("train"), before)
+    assert before.safetensors is not None
     manifest, examples = read_dataset(context.folder("curate"))
     exported = export(
         context.project.config.export,
         checkpoint=context.folder("train"),
-        base=weights,
+        base=before.safetensors,
         out=out,
         rows=[e for e in examples if e.split == "val"],
         progress=context.progress,

@@ -15,7 +15,8 @@ from prentice.evaluation.ablation import Trained
 from prentice.pipeline.ablation.plan import Run
 from prentice.pipeline.ablation.student import Student
 from prentice.pipeline.bases import base_gguf
-from prentice.pipeline.learning import learn, success
+from prentice.pipeline.learning import Lesson, success
+from prentice.pipeline.learning.sft import learn
 from prentice.pipeline.project import Project
 from prentice.progress import Bar, Progress, Silent
 from prentice.records import Checkpoint, Episode, Ledger, Manifest
@@ -81,7 +82,7 @@ def _train(run: Run, student: Student, folder: Path, progress: Progress) -> Chec
     train = project.config.train.model_copy(update={"sft": run.sft})
     own = Project(project.file, home=project.home, config=project.config.model_copy(update={"train": train}))
     gguf = base_gguf(project, student.model, Silent())
-    return learn(own, base=student.model, gguf=gguf, dataset=folder / "rows", out=folder / "train", progress=progress)
+    return learn(Lesson(own, student.model, gguf, folder / "rows", folder / "train", progress))
 
 
 def _play(run: Run, student: Student, cases: Sequence[Case], folder: Path, progress: Progress) -> dict[str, Episode]:

@@ -1,58 +1,19 @@
-"""The train stage: what a run may ask of the project, and in how many processes it runs."""
+"""How well weights do: the share of cases that the student solves, played as it would be served."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 
 from prentice.errors import DataError
-from prentice.models.catalogue import Model
 from prentice.pipeline.project import Project
-from prentice.progress import Progress, Silent
-from prentice.records import Checkpoint, Episode
+from prentice.progress import Silent
+from prentice.records import Episode
 from prentice.records.store import Store
 from prentice.rollouts import play_all
 from prentice.tasks import Case
-
-
-def learn(project: Project, *, base: Model, gguf: Path, dataset: Path, out: Path, progress: Progress) -> Checkpoint:
-    """Train the project's student on a dataset, as [train] says.
-
-    Args:
-        base: with float weights.
-        gguf: the untrained base as it is served: its tokens are compared with those that are trained.
-    """
-    from prentice.models.local import LocalModel
-    from prentice.training.launch import train_in_processes
-    from prentice.training.run import Links
-    from prentice.training.sft import train_sft
-
-    weights = base.safetensors
-    assert weights is not None
-    train = project.config.train
-    server = LocalModel(gguf, threads=1, context=512)
-    try:
-        if train.launch.processes > 1 or train.launch.accelerate:
-            place = project.folder / train.launch.accelerate if train.launch.accelerate else ""
-            return train_in_processes(
-                train.sft,
-                train.launch.model_copy(update={"accelerate": str(place)}),
-                dataset=dataset,
-                base=weights,
-                out=out,
-                source=base.source,
-                serving_tokens=server.tokens,
-                progress=progress,
-            )
-        links = Links(serving_tokens=server.tokens, score=success_of(project, weights))
-        return train_sft(
-            train.sft, dataset=dataset, base=weights, out=out, source=base.source, links=links, progress=progress
-        )
-    finally:
-        asyncio.run(server.close())
 
 
 def success_of(project: Project, base: Path) -> Callable[[Path, Sequence[str]], float]:

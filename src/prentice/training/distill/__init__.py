@@ -1,0 +1,1 @@
+"""Learning from what a larger model of the same vocabulary thinks."""

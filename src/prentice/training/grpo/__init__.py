@@ -1,0 +1,1 @@
+"""Reinforcement on the environment."""
