@@ -149,14 +149,13 @@ class Run:
             accelerator=self.links.accelerator,
         )
         if not (start.model.narrow and loop.sharded):  # its weights cannot be taken to float32 and back
-            rows, _ = compared([len(item.row.tokens) for item in start.train])
-            some = start.train[:rows]
+            count, _ = compared([len(item.row.tokens) for item in start.train])
+            some = start.train[:count]
+            rows = [item.row.beginning(LONGEST) for item in some]
             # micro_tokens does not say how many are compared
             when = "when the gradient was compared with the padded batch's"
             with memory_named(*at_once(some, when, cut=0, section=config.section)):
-                self.difference = prove(
-                    loop.model, [item.row.beginning(LONGEST) for item in some], through=loop.wrapped
-                )
+                self.difference = prove(loop.model, rows, through=loop.wrapped)
         if self.method.reference:
             loop.visits = replace(visits, items=_referenced(start.train, loop))
             if self.method.measure is None and start.val:

@@ -33,7 +33,7 @@ def chains_of(project: Project) -> Chains:
             f"{project.file}: the student is trained by {chain[0]} alone, so no stage can be left out",
             "add another one, such as [train.cpt], [train.preference] or [train.grpo]",
         )
-    without = {f"without {name}": tuple(other for other in chain if other != name) for name in chain}
+    without = {f"without {name}": chain[:place] + chain[place + 1 :] for place, name in enumerate(chain)}
     return {WHOLE: chain, **without}
 
 
