@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from prentice.errors import TrainingError
 from prentice.training.attention import NAME, obstacle
 from prentice.training.forest import Batch, Forest, Padded, Row, on_device, pad, plant
+from prentice.training.last_layer import LastMLP
 
 CHUNK = 128
 """Supervised positions projected onto the vocabulary at once: bounds memory, and stays in the processor's cache."""
@@ -48,6 +49,7 @@ class ForestModel(nn.Module):
         self.own_attention = config._attn_implementation
         self.attention = self.own_attention if self.obstacle else NAME
         self.causal.set_attn_implementation(self.attention)
+        self.last = LastMLP(self.causal)
         # and so it stays: a base's own dropout, however it is written, would undo what the comparison proves
         self.eval()
 
@@ -80,7 +82,8 @@ class ForestModel(nn.Module):
             if isinstance(batch, Padded) and batch.plain:
                 return self._plain(batch)
             where = _how(batch)
-            hidden = self.causal.base_model(use_cache=False, **where).last_hidden_state.flatten(0, 1)
+            with self.last.only_at(batch.sources):
+                hidden = self.causal.base_model(use_cache=False, **where).last_hidden_state.flatten(0, 1)
             return self._project(hidden.index_select(0, batch.sources), batch.targets)
 
     def _plain(self, batch: Padded) -> Tensor:

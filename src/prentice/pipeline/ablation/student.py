@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
@@ -102,7 +102,7 @@ class Student:
             sft: settings of fine-tuning as they are to be, seed included.
         """
         train = self.project.config.train
-        shifted = {
+        shifted: dict[str, Any] = {
             name: section.model_copy(update={"seed": section.seed + seed})
             for name in stages
             for section in [getattr(train, name)]
