@@ -1,0 +1,38 @@
+"""Continued pretraining in a project: the documents that it names are read, whatever has been curated."""
+
+from __future__ import annotations
+
+from pydantic import JsonValue
+
+from prentice.pipeline.learning.lesson import Lesson, Link
+from prentice.pipeline.project import Project
+from prentice.records import Checkpoint
+
+
+def learn(lesson: Lesson) -> Checkpoint:
+    """Train the project's student on its documents, as [train.cpt] says."""
+    from prentice.training.cpt.corpus import read_corpus
+    from prentice.training.cpt.train import train_documents
+
+    project, train = lesson.project, lesson.project.config.train
+    corpus = read_corpus(train.cpt, project.folder, lesson.progress)
+    if train.launch.processes > 1 or train.launch.accelerate:
+        lesson.progress.say("cpt: trains in one process, [train.launch] is for sft")
+    return train_documents(
+        train.cpt,
+        corpus,
+        base=lesson.weights,
+        out=lesson.out,
+        source=lesson.base.source,
+        progress=lesson.progress,
+    )
+
+
+def _inputs(project: Project) -> JsonValue:
+    from prentice.training.cpt.corpus import files_hash
+
+    config = project.config.train.cpt
+    return [config.recipe(), *files_hash(config, project.folder)]
+
+
+LINK = Link(_inputs, learn)
