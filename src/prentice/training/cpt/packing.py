@@ -96,7 +96,7 @@ def pack(documents: Sequence[Written], spelling: Spelling, length: int) -> list[
     texts = [(*spelling.begin, *document.ids, spelling.end) for document in documents]
     before = () if spelling.begin else (spelling.end,)
     stream = [*before, *(token for text in texts for token in text)]
-    starts = [0, *accumulate((len(text) for text in texts[:-1]), initial=len(before))][1:]
+    starts = list(accumulate((len(text) for text in texts[:-1]), initial=len(before)))
     return [_named(documents, starts, place, row) for place, row in _cut(stream, length)]
 
 
@@ -118,7 +118,7 @@ def _cut(stream: Sequence[int], length: int) -> Iterator[tuple[int, Row]]:
 
 def _named(documents: Sequence[Written], starts: Sequence[int], place: int, row: Row) -> Item:
     number = max(0, bisect_right(starts, place) - 1)
-    name = f"{_name(documents[number], max(0, place - starts[number]))}"
+    name = _name(documents[number], max(0, place - starts[number]))
     return Item(name, row, family=name)
 
 
