@@ -1,4 +1,4 @@
-"""Continued pretraining: packing loses nothing, the loss is everybody's, held-out text stays out, perplexity is said."""
+"""Continued pretraining: packing loses nothing, the loss is everybody's, held-out text stays out; what is said is so."""
 
 from __future__ import annotations
 

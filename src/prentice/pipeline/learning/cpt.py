@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import JsonValue
 
+from prentice.pipeline.bases import trainable_base
 from prentice.pipeline.learning.lesson import Lesson, Link
 from prentice.pipeline.project import Project
+from prentice.progress import Progress
 from prentice.records import Checkpoint
+
+if TYPE_CHECKING:
+    from prentice.training.cpt.train import Rows
 
 
 def learn(lesson: Lesson) -> Checkpoint:
@@ -26,6 +33,18 @@ def learn(lesson: Lesson) -> Checkpoint:
         source=lesson.base.source,
         progress=lesson.progress,
     )
+
+
+def look_at_documents(project: Project, progress: Progress) -> Rows:
+    """What a run would read, learn and measure, said line by line; nothing is trained."""
+    from prentice.training.cpt.corpus import read_corpus
+    from prentice.training.cpt.train import rows_of
+
+    _, base = trainable_base(project, progress)
+    config = project.config.train.cpt
+    rows = rows_of(config, read_corpus(config, project.folder, progress), base, progress)
+    progress.say(rows.told)
+    return rows
 
 
 def _inputs(project: Project) -> JsonValue:
