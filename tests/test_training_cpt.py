@@ -1,4 +1,4 @@
-"""Continued pretraining: packing loses nothing, the loss is everybody's, held-out text stays out; what is said is so."""
+"""Continued pretraining: packing loses nothing, the loss is everybody's, what is held out stays out and is measured."""
 
 from __future__ import annotations
 
@@ -85,8 +85,7 @@ def write_corpus(folder: Path, count: int = 24, *, general: int = 0) -> Path:
 
 
 def train(base: Path, folder: Path, out: Path, config: CPTConfig = CONFIG, **more: Any) -> Checkpoint:
-    corpus = read_corpus(config, folder, more.get("progress", Silent()))
-    return train_documents(config, corpus, base=base, out=out, source=SOURCE, **more)
+    return train_documents(config, read_corpus(config, folder), base=base, out=out, source=SOURCE, **more)
 
 
 def curve(out: Path) -> list[dict[str, float]]:
@@ -330,11 +329,10 @@ def test_general_text_is_mixed_in_by_its_share_of_tokens_and_never_what_is_measu
 def test_general_text_that_is_also_a_document_counts_as_a_document_only(tmp_path: Path) -> None:
     write_corpus(tmp_path, 10, general=10)
     (tmp_path / "general" / "copy.txt").write_bytes((tmp_path / "docs" / "3.txt").read_bytes())
-    heard = Heard()
-    corpus = read_corpus(CONFIG.model_copy(update={"general": ("general",)}), tmp_path, heard)
+    corpus = read_corpus(CONFIG.model_copy(update={"general": ("general",)}), tmp_path)
     general = {d.id for d in (*corpus.general.train, *corpus.general.val, *corpus.general.test)}
     assert len(general) == 10
-    assert heard.lines[1].endswith("left out: 1 equal to another")
+    assert corpus.told[1].endswith("left out: 1 equal to another")
 
 
 def test_two_documents_are_trained_on_and_it_is_said_that_nothing_is_measured(base: Path, tmp_path: Path) -> None:
@@ -443,9 +441,8 @@ def test_success_on_cases_cannot_choose_where_there_are_no_cases() -> None:
 def test_what_is_skipped_is_said(tmp_path: Path) -> None:
     write_corpus(tmp_path, 5)
     (tmp_path / "docs" / "empty.txt").write_text("", encoding="utf-8")
-    heard = Heard()
-    read_corpus(CONFIG.model_copy(update={"faulty": "skip"}), tmp_path, heard)
-    assert heard.lines[0].endswith("left out: 1 an empty document (the first: docs/empty.txt)")
+    (line,) = read_corpus(CONFIG.model_copy(update={"faulty": "skip"}), tmp_path).told
+    assert line.endswith("left out: 1 an empty document (the first: docs/empty.txt)")
 
 
 def test_files_are_new_when_what_they_say_is(tmp_path: Path) -> None:

@@ -42,8 +42,10 @@ def look_at_documents(project: Project, progress: Progress) -> Rows:
 
     _, base = trainable_base(project, progress)
     config = project.config.train.cpt
-    rows = rows_of(config, read_corpus(config, project.folder, progress), base, progress)
-    progress.say(rows.told)
+    corpus = read_corpus(config, project.folder, progress)
+    rows = rows_of(config, corpus, base, progress)
+    for line in (*corpus.told, rows.told):
+        progress.say(line)
     return rows
 
 

@@ -39,16 +39,18 @@ class Corpus:
         general: what is not to be forgotten; its `val` is not used.
         hash: of all of it.
         where: names the documents in errors.
+        told: what was read and what was left out, a line a kind.
     """
 
     domain: Parts
     general: Parts
     hash: str
     where: Path
+    told: tuple[str, ...]
 
 
 def read_corpus(config: CPTConfig, folder: Path, progress: Progress = _SILENT) -> Corpus:
-    """Read the documents that the settings name, and say what was read and what was left out.
+    """Read the documents that the settings name.
 
     Args:
         folder: from where files are seen.
@@ -58,13 +60,12 @@ def read_corpus(config: CPTConfig, folder: Path, progress: Progress = _SILENT) -
         raise ConfigError(f"{config.section}.documents names nothing to read", 'documents = ["handbook"], or "*.md"')
     skip = config.faulty == "skip"
     read = read_documents(config.documents, folder, skip_faulty=skip, progress=progress)
-    progress.say(told("documents", read))
-    general = None
+    told, general = [_told("documents", read)], None
     if config.general:
         general = read_documents(config.general, folder, skip_faulty=skip, progress=progress).without(read)
-        progress.say(told("general text", general))
+        told.append(_told("general text", general))
     domain, other = (parts(r.documents if r else (), config.held_out) for r in (read, general))
-    return Corpus(domain, other, digest([r.hash if r else "" for r in (read, general)]), folder)
+    return Corpus(domain, other, digest([r.hash if r else "" for r in (read, general)]), folder, tuple(told))
 
 
 def files_hash(config: CPTConfig, folder: Path) -> list[str]:
@@ -88,7 +89,7 @@ def parts(documents: Sequence[Document], held_out: float) -> Parts:
     return Parts(tuple(ranked[tests + vals :]), tuple(ranked[tests : tests + vals]), tuple(ranked[:tests]))
 
 
-def told(what: str, read: Reading) -> str:
+def _told(what: str, read: Reading) -> str:
     """One line on what was read: what was left out, and the first that is at fault."""
     characters = sum(len(document.content) for document in read.documents)
     line = f"{what}: {len(read.documents):,} read, {characters:,} characters"

@@ -86,7 +86,8 @@ def train_documents(
     if (finished := finished_checkpoint(out, name)) is not None:
         return finished
     rows = rows_of(config, corpus, base, progress)
-    progress.say(rows.told)
+    for line in (*corpus.told, rows.told):
+        progress.say(line)
     start = Start(open_model(config, base, links.place), rows.train, rows.val, corpus.where)
     origin, gauge = Origin(base, source, corpus.hash), perplexity_gauge(rows.measured)
     checkpoint = Run(name, config, CPT, start, origin, out, links, gauge=gauge).carry_out(progress)
