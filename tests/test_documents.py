@@ -186,7 +186,7 @@ def test_a_pattern_that_matches_nothing_is_named(tmp_path: Path) -> None:
 def test_no_documents_at_all_say_what_was_there_instead(tmp_path: Path) -> None:
     write(tmp_path, a__pdf=b"%PDF", b__png=b"\x89PNG")
     said = refused(tmp_path)
-    assert said.startswith(f"{tmp_path}: no documents in . (1 not text, Markdown, HTML or JSON lines (.pdf); 1 not")
+    assert said.startswith(f"{tmp_path}: no documents in . (1 × not text, Markdown, HTML or JSON lines (.pdf); 1 × not")
 
 
 def test_of_many_faults_the_first_is_named_and_the_others_counted(tmp_path: Path) -> None:

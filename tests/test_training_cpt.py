@@ -332,7 +332,7 @@ def test_general_text_that_is_also_a_document_counts_as_a_document_only(tmp_path
     corpus = read_corpus(CONFIG.model_copy(update={"general": ("general",)}), tmp_path)
     general = {d.id for d in (*corpus.general.train, *corpus.general.val, *corpus.general.test)}
     assert len(general) == 10
-    assert corpus.told[1].endswith("left out: 1 equal to another")
+    assert corpus.told[1].endswith("left out: 1 × equal to another")
 
 
 def test_two_documents_are_trained_on_and_it_is_said_that_nothing_is_measured(base: Path, tmp_path: Path) -> None:
@@ -442,7 +442,7 @@ def test_what_is_skipped_is_said(tmp_path: Path) -> None:
     write_corpus(tmp_path, 5)
     (tmp_path / "docs" / "empty.txt").write_text("", encoding="utf-8")
     (line,) = read_corpus(CONFIG.model_copy(update={"faulty": "skip"}), tmp_path).told
-    assert line.endswith("left out: 1 an empty document (the first: docs/empty.txt)")
+    assert line.endswith("left out: 1 × an empty document (the first: docs/empty.txt)")
 
 
 def test_files_are_new_when_what_they_say_is(tmp_path: Path) -> None:

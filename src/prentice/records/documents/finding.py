@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from prentice.errors import DataError
@@ -15,6 +16,7 @@ HTML = frozenset({".html", ".htm", ".xhtml"})
 LINES = frozenset({".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"})
 KNOWN = TEXT | HTML | LINES
 FORMATS = "text, Markdown, HTML or JSON lines"
+_FROM = "documents are seen from the project's folder"
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,15 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _like(pattern: str, folder: Path) -> list[Path]:
-    if not any(sign in pattern for sign in "*?["):
-        raise DataError(f"{folder / pattern}: no such file or folder", "documents are seen from the project's folder")
-    root = Path(Path(pattern).anchor) if Path(pattern).is_absolute() else folder
-    below = str(Path(pattern).relative_to(root)) if Path(pattern).is_absolute() else pattern
-    matched = [p for p in root.glob(below) if p.is_file() and not _hidden(p.relative_to(root))]
+    parts = Path(pattern).parts
+    fixed = list(takewhile(lambda part: not any(sign in part for sign in "*?["), parts))
+    if len(fixed) == len(parts):
+        raise DataError(f"{folder / pattern}: no such file or folder", _FROM)
+    root = folder.joinpath(*fixed)
+    found = root.glob("/".join(parts[len(fixed) :]))
+    matched = [path for path in found if path.is_file() and not _hidden(path.relative_to(root))]
     if not matched:
-        raise DataError(f"{folder / pattern}: no file matches", "documents are seen from the project's folder")
+        raise DataError(f"{folder / pattern}: no file matches", _FROM)
     return matched
 
 

@@ -92,7 +92,7 @@ def _first_of(faults: Sequence[DocumentError]) -> DataError:
 
 
 def _none(named: Sequence[str], folder: Path, dropped: Counter[str]) -> DataError:
-    why = "; ".join(f"{count:,} {reason}" for reason, count in dropped.most_common())
+    why = "; ".join(f"{count:,} × {reason}" for reason, count in dropped.most_common())
     hint = f"name files, folders or patterns with {FORMATS}"
     return DataError(f"{folder}: no documents in {', '.join(named) or 'nothing'}" + (f" ({why})" if why else ""), hint)
 

@@ -93,7 +93,7 @@ def _told(what: str, read: Reading) -> str:
     """One line on what was read: what was left out, and the first that is at fault."""
     characters = sum(len(document.content) for document in read.documents)
     line = f"{what}: {len(read.documents):,} read, {characters:,} characters"
-    dropped = ", ".join(f"{count:,} {reason}" for reason, count in read.ledger.dropped.items())
+    dropped = ", ".join(f"{count:,} × {reason}" for reason, count in read.ledger.dropped.items())
     first = f" (the first: {read.faults[0].place})" if read.faults else ""
     return line + (f"; left out: {dropped}{first}" if dropped else "")
 
