@@ -190,7 +190,7 @@ def test_no_documents_at_all_say_what_was_there_instead(tmp_path: Path) -> None:
 
 
 def test_of_many_faults_the_first_is_named_and_the_others_counted(tmp_path: Path) -> None:
-    write(tmp_path, a__txt="a", b__txt="", c__txt=b"\0", d__jsonl="[]\n1\n")
+    write(tmp_path, a__txt="a", b__txt="", c__txt=b"\0", d__jsonl="1\n2\n")
     assert refused(tmp_path).startswith("b.txt: an empty document (and 3 more at fault)")
 
 

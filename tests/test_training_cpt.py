@@ -216,8 +216,8 @@ def test_perplexity_by_hand() -> None:
     assert figures["domain_perplexity_after"] == pytest.approx(2 ** (5 / 4))
     assert figures["domain_perplexity_ratio"] == pytest.approx(2 ** (-1 / 2))
     # a sample has the first document only (ratio 1/2), the second only (2), or both
-    ends = figures["domain_perplexity_ratio_low"], figures["domain_perplexity_ratio_high"]
-    assert ends == (pytest.approx(1 / 2), pytest.approx(2))
+    assert figures["domain_perplexity_ratio_low"] == pytest.approx(1 / 2)
+    assert figures["domain_perplexity_ratio_high"] == pytest.approx(2)
     assert (figures["domain_documents"], figures["domain_tokens"]) == (2, 4)
 
 
@@ -242,19 +242,19 @@ def plain_loss(model: Any, row: Sequence[int]) -> torch.Tensor:
 @pytest.mark.parametrize(("length", "count"), [(400, 1), (300, 2), (24, 5)])
 def test_loss_and_gradient_are_those_of_transformers(base: Path, length: int, count: int) -> None:
     chance = random.Random(0)
-    documents = [Written(f"d{n}", tuple(chance.choices(range(3, 400), k=97))) for n in range(12)]
+    documents = [Written(f"d{n}", tuple(chance.choices(range(3, 250), k=97))) for n in range(12)]
     rows = pack(documents, PLAIN, length)[:count]
     theirs = load(base).train()
     expected = torch.stack([plain_loss(theirs, item.row.tokens) for item in rows]).mean()
-    expected.backward()
+    expected.backward()  # type: ignore[no-untyped-call]
     ours = ForestModel(load(base))
     batch = ours.batch([item.row for item in rows])
     loss = CPT.loss(ours(batch), batch) / CPT.size(rows)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert CPT.size is supervised_weight
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     pairs = list(zip(ours.causal.parameters(), theirs.parameters(), strict=True))
-    off = sum(((a.grad - b.grad) ** 2).sum() for a, b in pairs if a.grad is not None)  # type: ignore[operator]
+    off = sum(((a.grad - b.grad) ** 2).sum() for a, b in pairs if a.grad is not None)
     whole = sum((b.grad**2).sum() for _, b in pairs if b.grad is not None)
     assert math.sqrt(off / whole) < 1e-5
 
@@ -387,13 +387,13 @@ train_documents(config, read_corpus(config, Path(folder)), base=Path(base), out=
 def test_killed_with_kill_9_it_goes_on_and_knows_what_was_before(base: Path, tmp_path: Path, one_thread: None) -> None:
     del one_thread
     write_corpus(tmp_path, general=12)
-    config = CONFIG.model_copy(update={"epochs": 20, "general": ("general",)})
+    config = CONFIG.model_copy(update={"epochs": 8, "general": ("general",)})
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     unbroken = train(base, tmp_path, whole, config)
     command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(base), str(killed), config.model_dump_json()]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while not (killed / "resume.safetensors").exists() or len(curve(killed)) < 12:
+    while not (killed / "resume.safetensors").exists() or len(curve(killed)) < 6:
         assert process.poll() is None, process.communicate()[1].decode()
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -401,7 +401,7 @@ def test_killed_with_kill_9_it_goes_on_and_knows_what_was_before(base: Path, tmp
     process.communicate()
     assert (killed / "before.json").exists()
     assert not (killed / "checkpoint.json").exists()
-    assert 12 <= len(curve(killed)) < len(curve(whole))
+    assert 6 <= len(curve(killed)) < len(curve(whole))
     done = train(base, tmp_path, killed, config)
     assert curve(killed) == curve(whole)
     timeless = [{k: v for k, v in c.figures.items() if "per_second" not in k} for c in (done, unbroken)]

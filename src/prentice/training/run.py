@@ -97,6 +97,7 @@ class Run:
         links: what it may ask of the world around it.
         unit: rows that belong together.
         gauge: what is to be known of the weights before and after.
+        proof: rows that are compared with the padded batch; default: the first ones.
     """
 
     id: str
@@ -109,6 +110,7 @@ class Run:
     unit: int = 1
     by_weight: bool = False
     gauge: Gauge | None = None
+    proof: Sequence[Item] = ()
     difference: float | None = field(default=None, init=False)
     """What the comparison with the padded batch found; None: not compared."""
 
@@ -157,7 +159,7 @@ class Run:
             accelerator=self.links.accelerator,
         )
         if not (start.model.narrow and loop.sharded):  # its weights cannot be taken to float32 and back
-            some = start.train[: compared([len(item.row.tokens) for item in start.train])]
+            some = self.proof or start.train[: compared([len(item.row.tokens) for item in start.train])]
             # micro_tokens does not say how many are compared
             when = "when the gradient was compared with the padded batch's"
             with memory_named(*at_once(some, when, cut=0, section=config.section)):

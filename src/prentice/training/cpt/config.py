@@ -33,7 +33,7 @@ class CPTConfig(EngineConfig):
     """At its highest; it rises over `warmup` and falls as `schedule` says. Full fine-tuning wants about a tenth."""
     max_tokens: int = Field(1024, ge=8)
     """Length of a packed row, in tokens: documents follow each other in it, a long one goes on in the next."""
-    batch: int = Field(8, ge=1)
+    batch: int = Field(4, ge=1)
     """Packed rows per optimizer step."""
 
     @field_validator("select")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,11 @@ def windows(documents: Iterable[Written], spelling: Spelling, length: int) -> li
         for document in documents
         for stream in [[*spelling.opening, *document.ids]]
     ]
+
+
+def beginnings(rows: Iterable[Item], length: int) -> list[Item]:
+    """The first `length` tokens of each row."""
+    return [replace(item, row=Row(item.row.prompt, item.row.reply[: length - 1])) for item in rows]
 
 
 def _cut(stream: Sequence[int], length: int) -> Iterator[tuple[int, Row]]:

@@ -12,9 +12,10 @@ from typing import TypeVar
 from prentice.progress import Progress, Silent
 from prentice.records import Checkpoint, ModelSource, digest
 from prentice.records.documents import Document
+from prentice.training.compared import MOST_TOKENS
 from prentice.training.cpt.config import CPTConfig
 from prentice.training.cpt.corpus import Corpus
-from prentice.training.cpt.packing import Spelling, Written, pack, spelling_of, windows
+from prentice.training.cpt.packing import Spelling, Written, beginnings, pack, spelling_of, windows
 from prentice.training.cpt.perplexity import outcome, perplexity_gauge, predicted
 from prentice.training.items import Item
 from prentice.training.losses import sft_loss
@@ -90,7 +91,9 @@ def train_documents(
         progress.say(line)
     start = Start(open_model(config, base, links.place), rows.train, rows.val, corpus.where)
     origin, gauge = Origin(base, source, corpus.hash), perplexity_gauge(rows.measured)
-    checkpoint = Run(name, config, CPT, start, origin, out, links, gauge=gauge).carry_out(progress)
+    # the reference keeps every layer's attention: whole rows would need several times the memory of the run
+    proof = beginnings(rows.train[:2], MOST_TOKENS // 2)
+    checkpoint = Run(name, config, CPT, start, origin, out, links, gauge=gauge, proof=proof).carry_out(progress)
     for line in outcome(checkpoint.figures):
         progress.say(line)
     return checkpoint
