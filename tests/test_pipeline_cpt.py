@@ -15,13 +15,9 @@ from prentice.records import Checkpoint
 from prentice.runs import read_record
 from tiny_models import write_tiny_llama
 
-CPT = """[train.cpt]
-documents = ["handbook"]
-general = ["novels/*.txt"]
-held_out = 0.4
-max_tokens = 64
-"""
-WITHOUT_EVALUATION = ("rollout", "curate", "train")
+PAGE = (Path(__file__).parents[1] / "docs" / "cpt.md").read_text(encoding="utf-8")
+CPT = PAGE.partition("```toml\n")[2].partition("```")[0] + "held_out = 0.4\nmax_tokens = 64\n"
+"""What the page of docs says, for documents that are few and short."""
 
 
 class Heard(Silent):
@@ -41,16 +37,21 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_documents(folder: Path) -> None:
     """A handbook in all four formats, and something else to read."""
+    rules = "\n".join(f'{{"id": "rule-{n}", "text": "Rule {n}: call {n} times."}}' for n in range(9))
+    passages = "\n".join(f'{{"title": "Night {n}", "text": "It was night {n}."}}' for n in range(9))
     texts = {
-        "refunds.txt": "A refund is paid within ten days.",
-        "cards.md": "# Cards\n\nA lost card is blocked at once.",
-        "rates.html": "<h1>Rates</h1><p>The rate is that of the day.</p><script>count()</script>",
-        "more.jsonl": "\n".join(f'{{"id": "rule-{n}", "text": "Rule {n}: answer within {n} days."}}' for n in range(9)),
+        "handbook/refunds.txt": "A refund is paid within ten days.",
+        "handbook/cards.md": "# Cards\n\nA lost card is blocked at once.",
+        "handbook/rates.html": "<h1>Rates</h1><p>The rate is that of the day.</p><script>count()</script>",
+        "rules/2026/answers.md": "Answer within nine days.",
+        "handbook/more.jsonl": rules,
+            f'{{"id": "rule-{n}", "text": "Rule {n}: call {n} times."}}' for n in range(9)
+        ),
+        "wikipedia.jsonl": passages,
     }
-    for place, files in (("handbook", texts), ("novels", {f"{n}.txt": f"It was night {n}." for n in range(9)})):
-        (folder / place).mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / place / name).write_text(text, encoding="utf-8")
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_what_has_read_the_documents_is_fine_tuned_and_the_lineage_says_so(folde
     assert (reader.method, student.method) == ("cpt", "sft")
     assert student.base.source == f"checkpoint:{reader.id}"
     assert {"domain_perplexity_before", "general_perplexity_after"} < set(reader.figures)
-    assert any(line.startswith("documents: 12 read, ") for line in lines)
+    assert any(line.startswith("documents: 13 read, ") for line in lines)
     assert any(line.startswith("held-out documents (") and "of before" in line for line in lines)
     # nothing is new: the reader stays as it is, and what it has read is not said again
     again, _, lines = train(folder)
@@ -106,7 +107,7 @@ def test_a_document_that_has_changed_is_read_again_and_one_that_was_renamed_is_n
 def test_a_look_before_says_what_would_be_learnt_and_measured(folder: Path) -> None:
     heard = Heard()
     rows = look_at_documents(Project(folder), heard)
-    assert heard.lines[0].startswith("documents: 12 read")
+    assert heard.lines[0].startswith("documents: 13 read")
     assert heard.lines[1].startswith("general text: 9 read")
     assert heard.lines[2] == rows.told
     assert " tokens to learn, " in rows.told
