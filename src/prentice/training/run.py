@@ -22,6 +22,7 @@ from prentice.training import state
 from prentice.training.compared import LONGEST, compared
 from prentice.training.config import EngineConfig
 from prentice.training.faults import NotANumberError, at_once, many_weights, memory_named
+from prentice.training.gauge import Gauge, forget
 from prentice.training.items import Item
 from prentice.training.loop import Course, Judge, Loop, Plan
 from prentice.training.method import REFERENCE, Method
@@ -95,6 +96,7 @@ class Run:
         out: the checkpoint's folder: gets `checkpoint.json`, `adapter/` or `model/`, and `curve.jsonl`.
         links: what it may ask of the world around it.
         unit: rows that belong together.
+        gauge: what is to be known of the weights before and after.
     """
 
     id: str
@@ -106,6 +108,7 @@ class Run:
     links: Links = ALONE
     unit: int = 1
     by_weight: bool = False
+    gauge: Gauge | None = None
     difference: float | None = field(default=None, init=False)
     """What the comparison with the padded batch found; None: not compared."""
 
@@ -124,14 +127,19 @@ class Run:
         (self.out / RECORD).unlink(missing_ok=True)
         loop = self.loop()
         progress.say(self.announcement())
+        before = self.gauge.before(loop, progress) if self.gauge else []
         with self.last_good_kept(loop):
             course = loop.run(progress)
         self.write_weights(loop, self.out)
-        checkpoint = self._record(course, loop.share_of_weights)
+        figures = self._figures(course, loop.share_of_weights)
+        if self.gauge:
+            figures |= self.gauge.figures(before, self.gauge.scores(loop, "measuring after", progress))
+        checkpoint = self._record(course, figures)
         if loop.accelerator.is_main_process:
             shutil.rmtree(self.out / LAST_GOOD, ignore_errors=True)  # of a run that failed here before
             write_atomic(self.out / RECORD, checkpoint.model_dump_json(indent=2) + "\n")
             state.drop(self.out)
+            forget(self.out)
         loop.accelerator.wait_for_everyone()
         return checkpoint
 
@@ -243,7 +251,7 @@ class Run:
         with folder_atomic(out / ADAPTER) as scratch, weights_on_full_disk(out):
             trained.save_pretrained(scratch, save_embedding_layers=False, state_dict=weights)
 
-    def _record(self, course: Course, held: float) -> Checkpoint:
+    def _record(self, course: Course, figures: dict[str, float]) -> Checkpoint:
         return Checkpoint(
             id=self.id,
             kind="full" if self.config.method == "full" else "adapter",
@@ -254,7 +262,7 @@ class Run:
             code=__version__,
             steps=course.step,
             seconds=round(course.seconds, 3),
-            figures=self._figures(course, held),
+            figures=figures,
         )
 
     def _figures(self, course: Course, held: float) -> dict[str, float]:

@@ -65,7 +65,7 @@ def open_start(
 
 def open_checker(max_tokens: int, where: Path, base: Path, serving_tokens: SomeTokens | None = None) -> Checker:
     """What turns examples into rows for this base."""
-    tokenizer, settings = _read(base)
+    tokenizer, settings = read_base(base)
     text = settings.get_text_config()
     return Checker(
         tokenizer=tokenizer,
@@ -80,7 +80,7 @@ def open_checker(max_tokens: int, where: Path, base: Path, serving_tokens: SomeT
 
 def is_padded(base: Path) -> bool:
     """Whether layers of this base forbid that rows share prefixes; no weights are read."""
-    _, settings = _read(base)
+    _, settings = read_base(base)
     with torch.device("meta"), quiet():
         return bool(obstacle(AutoModelForCausalLM.from_config(settings)))
 
@@ -103,7 +103,7 @@ def open_model(config: EngineConfig, base: Path, device: torch.device | None = N
         return model.to(device or ("cuda" if on_gpu else "cpu"))
 
 
-def _read(base: Path) -> tuple[Any, Any]:
+def read_base(base: Path) -> tuple[Any, Any]:
     """Tokenizer and settings of a transformers folder."""
     try:
         settings = AutoConfig.from_pretrained(base)
