@@ -27,7 +27,7 @@ from prentice.training.loop import Course, Judge, Loop, Plan
 from prentice.training.method import REFERENCE, Method
 from prentice.training.proof import prove
 from prentice.training.start import SomeTokens, Start
-from prentice.training.visits import Passes
+from prentice.training.visits import Fresh, Passes, Student
 
 RECORD, ADAPTER, FULL, LAST_GOOD = "checkpoint.json", "adapter", "model", "last-good"
 _SILENT = Silent()
@@ -95,6 +95,7 @@ class Run:
         out: the checkpoint's folder: gets `checkpoint.json`, `adapter/` or `model/`, and `curve.jsonl`.
         links: what it may ask of the world around it.
         unit: rows that belong together.
+        fresh: makes rows on the way; `start.train` is then filled with those of the first step.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Run:
     links: Links = ALONE
     unit: int = 1
     by_weight: bool = False
+    fresh: Fresh | None = None
     difference: float | None = field(default=None, init=False)
     """What the comparison with the padded batch found; None: not compared."""
 
@@ -141,13 +143,16 @@ class Run:
         visits = Passes(start.train, config.epochs, config.batch, config.seed, self.by_weight, self.unit)
         loop = Loop(
             start,
-            visits,
+            self.fresh or visits,
             self.method,
             _plan(config),
             out=self.out,
             fingerprint=self.id,
             accelerator=self.links.accelerator,
         )
+        if self.fresh is not None:
+            self.fresh.meet(self._student(loop))
+            self.start = start = replace(start, train=self.fresh.of(0))
         if not (start.model.narrow and loop.sharded):  # its weights cannot be taken to float32 and back
             some = start.train[: compared([len(item.row.tokens) for item in start.train])]
             # micro_tokens does not say how many are compared
@@ -161,6 +166,13 @@ class Run:
         loop.judge = self._judge(loop)
         loop.keeps_good = config.method != "full" and loop.accelerator.num_processes == 1
         return loop
+
+    def _student(self, loop: Loop) -> Student:
+        def reference(rows: Sequence[Item]) -> list[tuple[float, ...]]:
+            with loop.model.model.disable_adapter():
+                return loop.scored(rows)
+
+        return Student(loop.scored, reference, lambda folder: self.write_weights(loop, folder))
 
     def _judge(self, loop: Loop) -> Judge | None:
         select, section = self.config.select, self.config.section
@@ -273,7 +285,8 @@ class Run:
         if self.difference is not None:
             figures["gradient_difference"] = self.difference
         kept = max((line for line in course.curve if "val_loss" in line or "score" in line), key=_goodness, default={})
-        return figures | {name: kept[name] for name in ("val_loss", "score") if name in kept}
+        figures |= {name: kept[name] for name in ("val_loss", "score") if name in kept}
+        return figures if self.fresh is None else {**figures, "rows": visits, **self.fresh.figures()}
 
 
 def _goodness(line: dict[str, float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from prentice.app.cli.options import USERS_TO_FIX, Folder, Overrides, user_error
 from prentice.app.cli.stage import run_one
 
 if TYPE_CHECKING:
+    from prentice.pipeline.project import MethodName
     from prentice.pipeline.training_views import What
 
 DEFAULT = "sft"
@@ -81,6 +83,50 @@ def sft(  # noqa: PLR0913, PLR0917 - a flag for each thing to ask about
             _estimate(project, set_ or (), what)
         if not (dry_run or check or estimate):
             run_one("train", project, set_)
+
+
+Probe = Annotated[
+    bool, typer.Option("--probe", help="Let the student play a few cases and say whether to start; train nothing.")
+]
+
+
+@app.command()
+def grpo(project: Folder, set_: Overrides = None, probe: Probe = False, dry_run: DryRun = False) -> None:
+    """Let the student learn from its own play on the training cases; a run that was stopped goes on.
+
+    Exit code: 0 done, 2 something to fix.
+    """
+    with user_errors():
+        overrides = _with("grpo", project, set_ or ())
+        if dry_run:
+            _print_settings(project, overrides)
+        if probe:
+            _probe(project, overrides)
+        if not (dry_run or probe):
+            run_one("train", project, overrides)
+
+
+def _with(method: MethodName, project: Path, overrides: Sequence[str]) -> list[str]:
+    """The overrides, with the method in the chain where the project does not name it."""
+    from prentice.pipeline.project import METHODS, Project
+
+    chain = Project(project, overrides).config.train.chain
+    if method in chain:
+        return list(overrides)
+    names = [name for name in METHODS if name == method or name in chain]
+    return [*overrides, f"train.stages={json.dumps(names)}"]
+
+
+def _probe(project: Path, overrides: Sequence[str]) -> None:
+    from rich.console import Console
+
+    from prentice.app.cli.probe_view import print_probe
+    from prentice.app.cli.terminal import terminal_progress
+    from prentice.pipeline import Project
+    from prentice.pipeline.probing import probe
+
+    found = probe(Project(project, overrides), terminal_progress())
+    print_probe(found, Console(highlight=False), f"prentice train grpo {project}")
 
 
 def _refuse_alone(what: What, *, estimate: bool) -> None:
