@@ -34,14 +34,14 @@ def probe(project: Project, progress: Progress) -> Probe:
     weights = student_before(project, dataset, progress, "grpo").safetensors
     assert weights is not None
     ground = Ground(project, config)
-    tries, serve, play = _rolled(ground, weights, progress)
+    tries, serve, play = roll_out(ground, weights, progress)
     failures = [each.failure for each in tries if each.failure]
     if len(failures) == len(tries):
         raise PrenticeError(f"all {len(tries)} tries failed; the first: {failures[0]}")
     return Probe(tries, _pace(ground, weights, tries, serve, play), config, len(ground.cases))
 
 
-def _rolled(ground: Ground, weights: Path, progress: Progress) -> tuple[list[Rolled], float, float]:
+def roll_out(ground: Ground, weights: Path, progress: Progress) -> tuple[list[Rolled], float, float]:
     """The tries, seconds to start the server, and seconds a try."""
     begun = time.perf_counter()
     with TemporaryDirectory() as scratch:

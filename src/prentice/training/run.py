@@ -145,7 +145,7 @@ class Run:
             start,
             self.fresh or visits,
             self.method,
-            _plan(config),
+            plan_of(config),
             out=self.out,
             fingerprint=self.id,
             accelerator=self.links.accelerator,
@@ -298,7 +298,7 @@ def _referenced(items: Sequence[Item], loop: Loop) -> list[Item]:
     return [item.knowing({REFERENCE: told}) for item, told in zip(items, loop.scored(items), strict=True)]
 
 
-def _plan(config: EngineConfig) -> Plan:
+def plan_of(config: EngineConfig) -> Plan:
     return Plan(
         micro_tokens=config.micro_tokens,
         learning_rate=config.learning_rate,

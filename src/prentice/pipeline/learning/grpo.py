@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +12,7 @@ from prentice.errors import TrainingError
 from prentice.pipeline.learning.lesson import Lesson, Link
 from prentice.pipeline.learning.reinforce import PLAYING, Ground
 from prentice.pipeline.project import Project
+from prentice.progress import Progress
 from prentice.records import Checkpoint, digest
 from prentice.training.grpo.rolled import Rolled
 
@@ -31,7 +31,7 @@ def learn(lesson: Lesson) -> Checkpoint:
     ground = Ground(project, config)
     return train_grpo(
         config,
-        lambda number, weights: _play(lesson, ground, number, weights),
+        lambda number, weights: play_round(ground, lesson.weights, number, weights, lesson.out, lesson.progress),
         cases=len(ground.cases),
         data=digest([project.task.fingerprint(), [case.id for case in ground.cases], _inputs(project)]),
         base=lesson.weights,
@@ -41,18 +41,23 @@ def learn(lesson: Lesson) -> Checkpoint:
     )
 
 
-def _play(lesson: Lesson, ground: Ground, number: int, weights: Path) -> Sequence[Rolled]:
-    """One round with the weights of a folder; a kill loses what was in flight."""
+def play_round(ground: Ground, base: Path, number: int, weights: Path, out: Path, progress: Progress) -> list[Rolled]:
+    """One round with the weights of a folder; a kill loses what was in flight.
+
+    Args:
+        base: transformers folder that an adapter in `weights` belongs to.
+        out: where finished tries of the round are kept until the next.
+    """
     from prentice.training.export import write_merged
 
-    keep = lesson.out / f"round-{number}-{PLAYING}"
-    for old in set(lesson.out.glob(f"round-*-{PLAYING}")) - {keep}:
+    keep = out / f"round-{number}-{PLAYING}"
+    for old in set(out.glob(f"round-*-{PLAYING}")) - {keep}:
         old.unlink()
     with TemporaryDirectory(dir=weights) as scratch:
-        model = write_merged(weights, lesson.weights, Path(scratch) / "model")
+        model = write_merged(weights, base, Path(scratch) / "model")
         server = ground.serve(model, Path(scratch))
         try:
-            return ground.play(server, ground.round(number), f"round {number}", keep, lesson.progress)
+            return ground.play(server, ground.round(number), f"round {number}", keep, progress)
         finally:
             asyncio.run(server.close())
 
