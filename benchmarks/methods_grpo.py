@@ -154,15 +154,15 @@ def _played(who: Pupil, model: Path, name: str) -> list[bool]:
 def _rows(tries: Sequence[Rolled]) -> list[Row]:
     """Every turn of every try, those of equal groups too: both sides compute them all."""
     worth = {item.id: item.row.given[ADVANTAGE][0] for item in Round.of(tries).items(scale=True)}
-    items = [item for each in tries if each.reward is not None for item in rows_of(each)]
     return [
         {
-            "prompt": item.row.prompt,
-            "reply": item.row.reply,
+            "prompt": said.prompt,
+            "reply": said.reply,
             "advantage": worth.get(item.id, 0.5),  # any number takes the same time
-            "old": item.row.given.get("sampled", (-1.0,) * len(item.row.reply)),
+            "old": said.sampled or (-1.0,) * len(said.reply),
         }
-        for item in items
+        for each in tries
+        for item, said in zip(rows_of(each), each.turns, strict=True)
     ]
 
 

@@ -19,6 +19,7 @@ from prentice.progress import Progress
 from prentice.records import Episode, Reply, Request, Sampling, digest
 from prentice.rollouts import Rules, play
 from prentice.rollouts.printing import printing_to_log
+from prentice.runs import write_atomic
 from prentice.tasks import Case
 from prentice.training.grpo.config import GRPOConfig
 from prentice.training.grpo.rolled import Rolled, Said
@@ -122,7 +123,8 @@ class Ground:
 
         async def seats() -> None:
             pile = iter(missing)
-            with progress.bar("play", len(wanted), "tries", done=len(wanted) - len(missing)) as bar:
+            done_before = len(wanted) - len(missing)
+            with progress.bar("play", len(wanted), "tries", done=done_before) as bar, printing_to_log():
 
                 async def sit() -> None:
                     for case, attempt in pile:
@@ -133,8 +135,7 @@ class Ground:
 
                 await asyncio.gather(*(sit() for _ in range(min(self.config.slots, len(missing)))))
 
-        with printing_to_log():
-            asyncio.run(seats())
+        asyncio.run(seats())
         return [done[case.id, attempt] for case, attempt in wanted]
 
     async def _try(self, drawer: Drawer, case: Case, attempt: int, seed: str) -> Rolled:
@@ -183,8 +184,11 @@ def _kept(file: Path | None) -> list[Rolled]:
     """The tries that a file holds; a last line that a kill has cut is none."""
     if file is None or not file.exists():
         return []
-    whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
-    return [Rolled.model_validate_json(line) for line in whole.splitlines()]
+    text = file.read_text(encoding="utf-8")
+    lines = text.split("\n")[:-1]
+    if not text.endswith("\n"):
+        write_atomic(file, "".join(line + "\n" for line in lines))  # or the next try would go on in the cut line
+    return [Rolled.model_validate_json(line) for line in lines]
 
 
 def _keep(file: Path | None, rolled: Rolled) -> None:

@@ -37,7 +37,7 @@ def grpo_loss(clip_low: float, clip_high: float, kl: float, most: float) -> Loss
     """The clipped objective with its sign turned, as a loss.
 
     For each token, with r = exp(logprob - old), A its episode's advantage and c = min(exp(old - sampled), most):
-    -c min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) + kl (exp(d) - d - 1), d = reference - logprob.
+    -c min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) + kl r (exp(d) - d - 1), d = reference - logprob.
 
     Args:
         clip_low, clip_high: how far a token's probability may move and still pull.
@@ -46,7 +46,8 @@ def grpo_loss(clip_low: float, clip_high: float, kl: float, most: float) -> Loss
     Returns: a function of float32 (supervised,) and the batch, whose `given` holds `OLD`, `SAMPLED`, `ADVANTAGE` and,
         with `kl`, the reference's log-probabilities: float32 (supervised,) each; the sum, weighted by row.
     Source: GRPO, arXiv:2402.03300, equations 3 and 4; clipping apart above and below: DAPO, arXiv:2503.14476, equation
-        10; the correction: truncated importance sampling for an inference engine whose numbers differ
+        10; the divergence times r, so that its gradient has no bias: DeepSeek-V3.2, arXiv:2512.02556, equation 7 (the
+        paper of GRPO has no r); the correction: truncated importance sampling for an inference engine whose numbers differ
         (fengyao.notion.site/off-policy-rl; TRL's `vllm_importance_sampling_mode="token_truncate"`). Divided by all
         supervised tokens of a step it is TRL's `loss_type="dapo"`, unlike the paper's mean over rows.
     """
@@ -58,7 +59,7 @@ def grpo_loss(clip_low: float, clip_high: float, kl: float, most: float) -> Loss
         value = -gain * (old - batch.given[SAMPLED]).exp().clamp(max=most)
         if kl:
             apart = batch.given[REFERENCE] - logprobs
-            value = value + kl * (apart.exp() - apart - 1)
+            value = value + kl * ratio * (apart.exp() - apart - 1)
         return (value * batch.weights).sum()
 
     return loss

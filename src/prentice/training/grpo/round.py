@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from prentice.training.forest import Row
-from prentice.training.grpo.losses import ADVANTAGE, SAMPLED, group_advantages
-from prentice.training.grpo.rolled import Rolled
+from prentice.training.grpo.losses import ADVANTAGE, group_advantages
+from prentice.training.grpo.rolled import Rolled, Said
 from prentice.training.items import Item
 
 
@@ -59,6 +59,11 @@ class Round:
         """A row for each turn of each try that is learnt from; only what the student drew is supervised."""
         return [item for group in self.groups for item in _items(group, scale=scale)]
 
+    @property
+    def said(self) -> list[Said]:
+        """What `items` are made of, in their order."""
+        return [said for group in self.groups for each in group for said in each.turns]
+
     def words(self) -> str:
         """In one line, what came of it."""
         reward = "no reward" if self.reward is None else f"reward {self.reward:.3g}"
@@ -79,5 +84,5 @@ def _items(group: Sequence[Rolled], *, scale: bool) -> Iterator[Item]:
 def rows_of(tried: Rolled) -> Iterator[Item]:
     """A row for each turn of a try: what the student read is context, what it drew is supervised."""
     for turn, said in enumerate(tried.turns):
-        row = Row(said.prompt, said.reply, given={SAMPLED: said.sampled} if said.sampled else {})
+        row = Row(said.prompt, said.reply)
         yield Item(f"{tried.name}, turn {turn}", row, family=tried.name, turn=turn, case=tried.case)

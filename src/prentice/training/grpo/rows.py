@@ -46,12 +46,11 @@ class Kept(Record):
     @property
     def gap(self) -> float | None:
         """Mean |log-probability of the trainer - that of llama.cpp| of a token; None where llama.cpp did not say."""
-        said = [turn for group in self.round.groups for each in group for turn in each.turns]
         apart = [
             abs(ours - theirs)
-            for turn, old in zip(said, self.old, strict=True)
-            if turn.sampled
-            for ours, theirs in zip(old, turn.sampled, strict=True)
+            for said, old in zip(self.round.said, self.old, strict=True)
+            if said.sampled
+            for ours, theirs in zip(old, said.sampled, strict=True)
         ]
         return fmean(apart) if apart else None
 
@@ -172,9 +171,9 @@ class FreshRows:
         """The rows of a round with all that the loss needs to know."""
         items = kept.round.items(scale=self.config.scale)
         known: list[Item] = []
-        for place, (item, old) in enumerate(zip(items, kept.old, strict=True)):
+        for place, (item, said, old) in enumerate(zip(items, kept.round.said, kept.old, strict=True)):
             # where llama.cpp did not say how likely it found its own words, nothing is corrected
-            given = {OLD: old, SAMPLED: item.row.given.get(SAMPLED, old)}
+            given = {OLD: old, SAMPLED: said.sampled or old}
             known.append(item.knowing(given | ({REFERENCE: kept.reference[place]} if kept.reference else {})))
         return known
 
