@@ -65,8 +65,9 @@ stages = ["grpo"]
 [train.grpo]
 group = 8
 batch = 4
-epochs = 12
-learning_rate = 0.01
+epochs = 7
+updates = 3
+learning_rate = 0.05
 lora_rank = 4
 lora_alpha = 8
 kl = 0
@@ -214,11 +215,12 @@ def test_a_student_that_plays_on_llama_cpp_gets_more_and_more_reward(base: Path,
     project, heard = Project(write_project(tmp_path / "p", base, 'reward = "share"')), Heard()
     checkpoint = learn_chain(project, Path(), tmp_path / "out", heard)
     figures = checkpoint.figures
-    assert figures["rounds"] == 12
-    assert figures["reward_first"] < 0.3
-    assert figures["reward_last"] > figures["reward_first"] + 0.4
+    assert figures["rounds"] == 7
+    assert figures["tries_failed"] == 0
+    assert figures["reward_first"] < 0.5
+    assert figures["reward_last"] > figures["reward_first"] + 0.3
     assert figures["sampler_gap"] < 0.03
-    assert any(line.startswith("round 12: 32 tries") for line in heard.lines)
+    assert any(line.startswith("round 7: 32 tries") for line in heard.lines)
     assert not list((tmp_path / "out").rglob("*.gguf"))
 
 
@@ -276,7 +278,7 @@ def test_what_a_step_costs_is_play_and_learning_of_what_varies() -> None:
 
 
 def test_a_probe_plays_the_student_and_measures_this_machine(base: Path, tmp_path: Path) -> None:
-    project = Project(write_project(tmp_path, base), ["train.grpo.probe_cases=3"])
+    project = Project(write_project(tmp_path, base, 'reward = "share"'), ["train.grpo.probe_cases=3"])
     found = probe(project, Silent())
     assert len(found.tries) == 24
     assert found.turns == 2

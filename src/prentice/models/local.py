@@ -122,7 +122,7 @@ class LocalModel:
                 prompt = await running.run_in_executor(self._threads, self.tokens, text)
                 answer = await running.run_in_executor(self._threads, self._complete, call.free(prompt))
         tokens = tuple(answer["tokens"])
-        rows = [float(row["logprob"]) for row in answer["completion_probabilities"]]
+        rows = [float(row["logprob"]) for row in answer.get("completion_probabilities", [])]
         written = str(answer["content"])
         message = parse_reply(written) if request.tools else Message(role="assistant", content=written)
         finish = "length" if answer["stop_type"] == "limit" else "tool_calls" if message.tool_calls else "stop"

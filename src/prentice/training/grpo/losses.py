@@ -46,10 +46,10 @@ def grpo_loss(clip_low: float, clip_high: float, kl: float, most: float) -> Loss
     Returns: a function of float32 (supervised,) and the batch, whose `given` holds `OLD`, `SAMPLED`, `ADVANTAGE` and,
         with `kl`, the reference's log-probabilities: float32 (supervised,) each; the sum, weighted by row.
     Source: GRPO, arXiv:2402.03300, equations 3 and 4; clipping apart above and below: DAPO, arXiv:2503.14476, equation
-        10; the divergence times r, so that its gradient has no bias: DeepSeek-V3.2, arXiv:2512.02556, equation 7 (the
-        paper of GRPO has no r); the correction: truncated importance sampling for an inference engine whose numbers differ
-        (fengyao.notion.site/off-policy-rl; TRL's `vllm_importance_sampling_mode="token_truncate"`). Divided by all
-        supervised tokens of a step it is TRL's `loss_type="dapo"`, unlike the paper's mean over rows.
+        10; the divergence times r, so that its gradient has no bias: DeepSeek-V3.2, arXiv:2512.02556 (the paper of GRPO
+        has no r; TRL's `use_bias_correction_kl`); the correction: truncated importance sampling for an inference engine
+        whose numbers differ (TRL's `vllm_importance_sampling_mode="token_truncate"`). Divided by all supervised tokens
+        of a step it is TRL's `loss_type="dapo"`, unlike the paper's mean over rows.
     """
 
     def loss(logprobs: Tensor, batch: Batch) -> Tensor:
