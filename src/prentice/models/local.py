@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from urllib.error import HTTPError
 from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
 
@@ -26,6 +28,24 @@ from prentice.records import Message, Reply, Request, Sampling, TokenLogprob, To
 
 ONLY_THESE = 100.0
 """Added to the logits of allowed tokens: far above any difference between logits, so nothing else is ever drawn."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A reply as the model itself draws it, held to nothing, token by token.
+
+    Args:
+        prompt: ids of what it read.
+        tokens: ids of what it wrote, the one that ends the reply included; without that one it was cut.
+        logprobs: of each of `tokens`, as the model had it; () where llama.cpp does not tell all of them: it leaves out
+            tokens that are a part of a letter.
+        reply: the same as text.
+    """
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    reply: Reply
 
 
 class LocalModel:
@@ -89,6 +109,37 @@ class LocalModel:
             token_logprobs=tuple(call.logprobs),
         )
 
+    async def draw(self, request: Request, sampling: Sampling) -> Drawn:
+        """Answer freely: no choices, no schema, no grammar of tools, so that the draw is the model's own.
+
+        Raises: ModelError if the prompt does not fit into the context.
+        """
+        text = self._without_bos(self.chat.prompt(request.messages, request.tools))
+        begun, running = time.perf_counter(), asyncio.get_running_loop()
+        async with self._slots.take(text) as slot:
+            with self._meter.call() as cpu:
+                call = _Call(self._server, self._threads, text, slot, sampling)
+                prompt = await running.run_in_executor(self._threads, self.tokens, text)
+                answer = await running.run_in_executor(self._threads, self._complete, call.free(prompt))
+        tokens = tuple(answer["tokens"])
+        rows = [float(row["logprob"]) for row in answer.get("completion_probabilities", [])]
+        written = str(answer["content"])
+        message = parse_reply(written) if request.tools else Message(role="assistant", content=written)
+        finish = "length" if answer["stop_type"] == "limit" else "tool_calls" if message.tool_calls else "stop"
+        usage = Usage(
+            input_tokens=len(prompt), cached_tokens=int(answer["timings"]["cache_n"]), output_tokens=len(tokens)
+        )
+        seconds = time.perf_counter() - begun
+        reply = Reply(
+            message=message,
+            model=self.name,
+            finish_reason=finish,
+            usage=usage,
+            latency_s=seconds,
+            processing_s=cpu[0],
+        )
+        return Drawn(tuple(prompt), tokens, tuple(rows) if len(rows) == len(tokens) else (), reply)
+
     async def warm_up(self, request: Request) -> None:
         """Read the request once on every slot, so that the instructions it begins with are in each slot's cache."""
         prompt = self._without_bos(self.chat.prompt(request.messages, request.tools))
@@ -124,10 +175,18 @@ class LocalModel:
     def _without_bos(self, text: str) -> str:
         return text.removeprefix(self._bos) if self._adds_bos else text
 
+    def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Of llama.cpp's own endpoint, which names every token."""
+        try:
+            return self._http("/completion", body)
+        except HTTPError as error:
+            said = json.loads(error.read()).get("error", {})
+            raise ModelError(f"llama.cpp: {said.get('message', error)}") from error
+
     def _http(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         request = HttpRequest(self._server.listening_address + path, data, {"Content-Type": "application/json"})
-        with urlopen(request, timeout=60) as answer:
+        with urlopen(request, timeout=600) as answer:
             return cast("dict[str, Any]", json.load(answer))
 
 
@@ -158,6 +217,11 @@ class _Call:
             body["n_probs"] = 1
         choice = (await self._ask(body, first=True))["choices"][0]
         return str(choice["text"]), str(choice["finish_reason"])
+
+    def free(self, prompt: Sequence[int]) -> dict[str, Any]:
+        """What llama.cpp's own endpoint is asked for a free reply and its tokens."""
+        asked = {"prompt": list(prompt), "n_predict": self._sampling.max_tokens, "n_probs": 1, "return_tokens": True}
+        return self._body(()) | asked
 
     def _body(self, path: Sequence[int]) -> dict[str, Any]:
         return {

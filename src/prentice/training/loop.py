@@ -188,7 +188,7 @@ class Loop:
         line = {"step": self.course.step, **facts, "seconds": round(self.course.seconds, 3)}
         self.course.curve.append(line)
         self._write_line(line)
-        bar.advance(len(rows), loss=f"{value:.3f}", rate=f"{len(rows) / cost:.1f} rows/s")
+        bar.advance(self.visits.count(self.course.step - 1), loss=f"{value:.3f}", rate=f"{len(rows) / cost:.1f} rows/s")
 
     def _descend(self, rows: Sequence[Item]) -> tuple[float, int]:
         """One optimizer step: returns the mean loss per supervised token, and the tokens computed by all processes."""

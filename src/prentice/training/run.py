@@ -28,7 +28,7 @@ from prentice.training.loop import Course, Judge, Loop, Plan
 from prentice.training.method import REFERENCE, Method
 from prentice.training.proof import prove
 from prentice.training.start import SomeTokens, Start
-from prentice.training.visits import Passes
+from prentice.training.visits import Fresh, Passes, Student
 
 RECORD, ADAPTER, FULL, LAST_GOOD = "checkpoint.json", "adapter", "model", "last-good"
 _SILENT = Silent()
@@ -97,6 +97,7 @@ class Run:
         links: what it may ask of the world around it.
         unit: rows that belong together.
         gauge: what is to be known of the weights before and after.
+        fresh: makes rows on the way; `start.train` is then filled with those of the first step.
     """
 
     id: str
@@ -109,6 +110,7 @@ class Run:
     unit: int = 1
     by_weight: bool = False
     gauge: Gauge | None = None
+    fresh: Fresh | None = None
     difference: float | None = field(default=None, init=False)
     """What the comparison with the padded batch found; None: not compared."""
 
@@ -149,13 +151,16 @@ class Run:
         visits = Passes(start.train, config.epochs, config.batch, config.seed, self.by_weight, self.unit)
         loop = Loop(
             start,
-            visits,
+            self.fresh or visits,
             self.method,
-            _plan(config),
+            plan_of(config),
             out=self.out,
             fingerprint=self.id,
             accelerator=self.links.accelerator,
         )
+        if self.fresh is not None:
+            self.fresh.meet(self._student(loop))
+            self.start = start = replace(start, train=self.fresh.of(0))
         if not (start.model.narrow and loop.sharded):  # its weights cannot be taken to float32 and back
             count, _ = compared([len(item.row.tokens) for item in start.train])
             some = start.train[:count]
@@ -171,6 +176,13 @@ class Run:
         loop.judge = self._judge(loop)
         loop.keeps_good = config.method != "full" and loop.accelerator.num_processes == 1
         return loop
+
+    def _student(self, loop: Loop) -> Student:
+        def reference(rows: Sequence[Item]) -> list[tuple[float, ...]]:
+            with loop.model.model.disable_adapter():
+                return loop.scored(rows)
+
+        return Student(loop.scored, reference, lambda folder: self.write_weights(loop, folder))
 
     def _judge(self, loop: Loop) -> Judge | None:
         select, section = self.config.select, self.config.section
@@ -283,7 +295,8 @@ class Run:
         if self.difference is not None:
             figures["gradient_difference"] = self.difference
         kept = max((line for line in course.curve if "val_loss" in line or "score" in line), key=_goodness, default={})
-        return figures | {name: kept[name] for name in ("val_loss", "score") if name in kept}
+        figures |= {name: kept[name] for name in ("val_loss", "score") if name in kept}
+        return figures if self.fresh is None else {**figures, "rows": visits, **self.fresh.figures()}
 
 
 def _goodness(line: dict[str, float]) -> float:
@@ -295,7 +308,7 @@ def _referenced(items: Sequence[Item], loop: Loop) -> list[Item]:
     return [item.knowing({REFERENCE: told}) for item, told in zip(items, loop.scored(items), strict=True)]
 
 
-def _plan(config: EngineConfig) -> Plan:
+def plan_of(config: EngineConfig) -> Plan:
     return Plan(
         micro_tokens=config.micro_tokens,
         learning_rate=config.learning_rate,

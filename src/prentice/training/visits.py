@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 from prentice.training.batches import Order
 from prentice.training.items import Item
+from prentice.training.method import Scorer
 
 
 class Visits(Protocol):
@@ -35,6 +37,33 @@ class Visits(Protocol):
 
     def is_last_of_pass(self, step: int) -> bool:
         """Whether the weights are worth a look after that step."""
+        ...
+
+
+@dataclass(frozen=True)
+class Student:
+    """The model in training, as those see it who make rows with it.
+
+    Args:
+        scored: what it makes of rows now.
+        reference: what it made of them before this run.
+        write: writes its weights into a folder, as a checkpoint's are written.
+    """
+
+    scored: Scorer
+    reference: Scorer
+    write: Callable[[Path], None]
+
+
+class Fresh(Visits, Protocol):
+    """Rows that are made on the way, by the student as it then is."""
+
+    def meet(self, student: Student) -> None:
+        """This is the student; before it no step can be taken."""
+        ...
+
+    def figures(self) -> Mapping[str, float]:
+        """What the checkpoint's record says of how they were made."""
         ...
 
 

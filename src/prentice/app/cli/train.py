@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -144,6 +145,47 @@ def _train(method: MethodName, project: Path, overrides: Sequence[str] | None, *
             _print_settings(project, overrides or ())
             return
         train_up_to(Context(Project(project, overrides or ()), terminal_progress()), method)
+
+
+Probe = Annotated[
+    bool, typer.Option("--probe", help="Let the student play a few cases and say whether to start; train nothing.")
+]
+
+
+@app.command()
+def grpo(project: Folder, set_: Overrides = None, probe: Probe = False, dry_run: DryRun = False) -> None:
+    """Let the student learn from its own play on the training cases; a run that was stopped goes on.
+
+    Exit code: 0 done, 2 something to fix.
+    """
+    if not probe:
+        _train("grpo", project, set_, dry_run=dry_run)
+        return
+    with user_errors():
+        _probe(project, _with("grpo", project, set_ or ()))
+
+
+def _with(method: MethodName, project: Path, overrides: Sequence[str]) -> list[str]:
+    """The overrides, with the method in the chain where the project does not name it."""
+    from prentice.pipeline.project import METHODS, Project
+
+    chain = Project(project, overrides).config.train.chain
+    if method in chain:
+        return list(overrides)
+    names = [name for name in METHODS if name == method or name in chain]
+    return [*overrides, f"train.stages={json.dumps(names)}"]
+
+
+def _probe(project: Path, overrides: Sequence[str]) -> None:
+    from rich.console import Console
+
+    from prentice.app.cli.probe_view import print_probe
+    from prentice.app.cli.terminal import terminal_progress
+    from prentice.pipeline import Project
+    from prentice.pipeline.probing import probe
+
+    found = probe(Project(project, overrides), terminal_progress())
+    print_probe(found, Console(highlight=False), f"prentice train grpo {project}")
 
 
 def _refuse_alone(what: What, *, estimate: bool) -> None:
