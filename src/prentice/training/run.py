@@ -27,7 +27,7 @@ from prentice.training.loop import Course, Judge, Loop, Plan
 from prentice.training.method import REFERENCE, Method
 from prentice.training.proof import prove
 from prentice.training.start import SomeTokens, Start
-from prentice.training.visits import Passes
+from prentice.training.visits import Passes, Visits
 
 RECORD, ADAPTER, FULL, LAST_GOOD = "checkpoint.json", "adapter", "model", "last-good"
 _SILENT = Silent()
@@ -106,6 +106,8 @@ class Run:
     links: Links = ALONE
     unit: int = 1
     by_weight: bool = False
+    over: Callable[[Passes], Visits] | None = field(default=None, init=False)
+    """What becomes of the passes over the rows, where some rows are made on the way; set later."""
     difference: float | None = field(default=None, init=False)
     """What the comparison with the padded batch found; None: not compared."""
 
@@ -141,7 +143,7 @@ class Run:
         visits = Passes(start.train, config.epochs, config.batch, config.seed, self.by_weight, self.unit)
         loop = Loop(
             start,
-            visits,
+            visits if self.over is None else self.over(visits),
             self.method,
             _plan(config),
             out=self.out,
