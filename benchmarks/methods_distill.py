@@ -34,10 +34,10 @@ from side_by_side import THREADS, quiet_or_exit
 Row = dict[str, Any]
 SUPPORT = Path(__file__).parents[1] / "examples" / "support"
 LAYERS = 15
-PROMPTS = 1000
+PROMPTS = 700
 """Training messages that the tuned student answers; a tenth of them validate."""
-TUNED = ("curate.max_rows=1000", 'train.stages=["sft", "distill"]')
-COMMON = ("train.distill.epochs=4", "train.distill.learning_rate=2e-4")
+TUNED = ("curate.max_rows=700", "train.sft.precision=bfloat16", 'train.stages=["sft", "distill"]')
+COMMON = ("train.distill.epochs=3", "train.distill.learning_rate=2e-4", "train.distill.precision=bfloat16")
 ARMS = {
     "text": ("train.distill.alpha=0",),
     "probabilities": (),

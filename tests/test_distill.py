@@ -39,6 +39,7 @@ from tiny_models import write_tiny_llama
 from training_models import examples, write_family
 
 SOURCE = ModelSource(name="tiny", source="path:tiny", sha256="0" * 64)
+OTHER = ModelSource(name="other", source="path:other", sha256="1" * 64)
 WHERE = Path("rows.parquet")
 CONFIG = DistillConfig(epochs=2, batch=4, learning_rate=0.003, save_seconds=0, top_k=5)
 
@@ -49,13 +50,20 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def elder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model with the base's tokenizer."""
+    return write_tiny_llama(tmp_path_factory.mktemp("elder"), seed=5)
+
+
+@pytest.fixture(scope="module")
 def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_family("llama", tmp_path_factory.mktemp("deep"), num_hidden_layers=5)
 
 
 def room(base: Path, home: Path, teacher: Path | None = None) -> Classroom:
     """The student's base teaches, unless another one does."""
-    return Classroom(base, SOURCE, TeacherFiles(teacher or base, SOURCE), home / "told")
+    other = TeacherFiles(base, SOURCE) if teacher is None else TeacherFiles(teacher, OTHER)
+    return Classroom(base, SOURCE, other, home / "told")
 
 
 def distill(base: Path, home: Path, config: DistillConfig = CONFIG, **more: Any) -> Checkpoint:
@@ -105,7 +113,7 @@ def test_what_a_config_says_of_each_layer_follows_the_layers(tmp_path: Path) -> 
 def test_more_layers_than_there_are_is_one_clear_line(deep: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"train\.distill\.layers = 6: the model has 5 layers"):
         write_cut(deep, tmp_path / "cut", 6)
-    with pytest.raises(TrainingError, match=r"train\.distill\.keep names layer 5, and the model has 5 layers"):
+    with pytest.raises(TrainingError, match=r"train\.distill\.keep names layer 5, and the model has 5"):
         write_cut(deep, tmp_path / "cut", 2, (0, 5))
     assert not (tmp_path / "cut").exists()
 
@@ -159,15 +167,20 @@ def test_what_the_teacher_said_is_read_back_and_only_damaged_files_are_asked_aga
 
 
 def test_a_teacher_with_another_vocabulary_can_only_write_text(base: Path, deep: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"'tiny' as teacher has another vocabulary .*: token \d+ is ") as error:
+    with pytest.raises(TrainingError, match=r"'other' as teacher has another vocabulary .*: token \d+ is ") as error:
         distill(base, tmp_path, teacher=deep)
     assert error.value.hint == TEXT_ONLY
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_a_teacher_that_is_gone_is_one_clear_line(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="gone: the teacher 'tiny' is gone"):
+    with pytest.raises(TrainingError, match="gone: the teacher 'other' is gone"):
         distill(base, tmp_path, teacher=tmp_path / "gone")
+
+
+def test_a_student_that_is_its_own_teacher_has_nothing_to_learn(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="'tiny' is its own teacher, and has nothing to learn from itself"):
+        distill(base, tmp_path)
 
 
 # --- the run
@@ -183,12 +196,13 @@ def test_a_cut_student_comes_nearer_to_its_teacher_and_leaves_a_model_of_its_own
     assert load(tmp_path / "out" / "model").config.num_hidden_layers == 1
 
 
-def test_the_first_validation_loss_is_the_divergence_that_transformers_gives(base: Path, tmp_path: Path) -> None:
+def test_the_first_validation_loss_is_the_divergence_that_transformers_gives(
+    base: Path, elder: Path, tmp_path: Path
+) -> None:
     """A student that does not move: the forward divergence of its own logits from the teacher's, row by row."""
-    teacher = write_tiny_llama(tmp_path / "teacher", seed=5)
     config = CONFIG.model_copy(update={"learning_rate": 1e-12, "epochs": 1, "top_k": 10_000})
-    done = distill(base, tmp_path, config, teacher=teacher)
-    models = [AutoModelForCausalLM.from_pretrained(folder).eval() for folder in (base, teacher)]
+    done = distill(base, tmp_path, config, teacher=elder)
+    models = [AutoModelForCausalLM.from_pretrained(folder).eval() for folder in (base, elder)]
     total = weight = 0.0
     for checked in open_checker(512, WHERE, base).check([e for e in examples(16, val=4) if e.split == "val"]):
         row = checked.row
@@ -237,15 +251,17 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("way", list(WAYS))
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(base: Path, tmp_path: Path, way: str) -> None:
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
+    base: Path, elder: Path, tmp_path: Path, way: str
+) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums are split among threads
     config = CONFIG.model_copy(update=WAYS[way])
-    distill(base, tmp_path, config, out="whole")
+    distill(base, tmp_path, config, teacher=elder, out="whole")
     with pytest.raises(StopAfterError):
-        distill(base, tmp_path, config, out="stopped", progress=StopAfter(2))
+        distill(base, tmp_path, config, teacher=elder, out="stopped", progress=StopAfter(2))
     assert (tmp_path / "stopped" / "resume.safetensors").exists()
-    distill(base, tmp_path, config, out="stopped")
+    distill(base, tmp_path, config, teacher=elder, out="stopped")
     torch.set_num_threads(threads)
     whole, stopped = (curve(tmp_path / name) for name in ("whole", "stopped"))
     assert len(whole) == 6
@@ -356,10 +372,9 @@ def test_a_project_distils_its_tuned_student_into_a_cut_that_is_exported_and_com
     outcome = run(
         folder, overrides=["train.distill.layers=1", "train.distill.epochs=1", "evaluate.policies=['student']"]
     )
-    (export,) = (folder / ".prentice").glob("export*")
-    model = ForestModel(AutoModelForCausalLM.from_pretrained(export / "model"))
+    model = ForestModel(AutoModelForCausalLM.from_pretrained(outcome.student / "model"))
     assert model.causal.config.num_hidden_layers == 1
-    assert json.loads((export / "export.json").read_text())["agreement"] >= 0.9
+    assert json.loads((outcome.student / "export.json").read_text(encoding="utf-8"))["agreement"] >= 0.9
     student = next(r for r in outcome.report.results if r.name == "student")
     assert student.n == 24
     assert list((folder / ".prentice" / "told").glob("*.safetensors"))

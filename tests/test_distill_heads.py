@@ -133,6 +133,7 @@ def test_who_says_what_the_teacher_says_is_not_off(seed: int, vocabulary: int, n
         assert float(pull.abs().max()) <= 1e-9
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("beta", [0.0, 0.1, 0.5, 0.9, 1.0])
 def test_loss_and_gradient_are_those_of_trl(beta: float) -> None:
     """TRL's beta is 0 for the forward divergence, 1 for the reverse one; it compares the whole vocabulary."""
@@ -187,11 +188,21 @@ HEADS: dict[str, Callable[[Batch], SoftHead]] = {
 }
 
 
+def another(folder: Path) -> Any:
+    """A model that is near this one: of two that are the same the gradient is nothing but rounding."""
+    torch.manual_seed(11)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.05 * torch.randn_like(weight)
+    return model
+
+
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 @pytest.mark.parametrize("head", list(HEADS))
 def test_the_gradient_of_soft_targets_is_that_of_the_padded_batch(family: Path, head: str, full: bool) -> None:
     model = open_model(family, full=full)
-    rows = told_by(ForestModel(AutoModelForCausalLM.from_pretrained(family)), rows_of(family))
+    rows = told_by(ForestModel(another(family)), rows_of(family))
     model.head = HEADS[head]
     torch.testing.assert_close(model(plant(rows)), model(pad(rows, plain=True)), rtol=1e-4, atol=1e-5)
     assert gradient_difference(model, rows) <= 1e-5
@@ -245,8 +256,9 @@ def test_what_hidden_states_are_off_is_taken_from_the_value_of_each_token(llama:
     with torch.no_grad(), model.as_it_came():
         ours = model.causal(ids, output_hidden_states=True).hidden_states
         theirs = plain(ids, output_hidden_states=True).hidden_states
-        values = model(pad([row], plain=True))
         without = TokenHead(pad([row])).plain(model.causal(ids).logits[0, len(row.prompt) - 1 :])
+    with torch.no_grad():
+        values = model(plant([row]))
     off = [
         2 - 2 * torch.cosine_similarity(a[0], b[0], dim=-1)[len(row.prompt) - 1 :]
         for a, b in zip(ours[1:], theirs[1:], strict=True)

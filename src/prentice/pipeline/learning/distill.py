@@ -68,13 +68,12 @@ def named_teacher(project: Project) -> catalogue.Model | None:
             f"{_KEY} = {name!r}: the teacher is gone: no folder of that name holds a transformers model",
             f"put it back, or name another folder or one of: {', '.join(b for b in BASES if BASES[b].trainable)}",
         )
-    model = catalogue.get(name, offline=project.config.offline)
-    if model.safetensors is None:
+    if not BASES[name].trainable:
         raise PrenticeError(
             f"{_KEY} = {name!r}: it comes as GGUF only, and its probabilities are read from safetensors",
             f'let it write text instead: [teacher] model = "local:{name}", and train by sft',
         )
-    return model
+    return catalogue.get(name, offline=project.config.offline)
 
 
 def _folder_of(place: Path) -> Path | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from prentice.errors import TrainingError
 from prentice.progress import Progress, Silent
 from prentice.records import Checkpoint, Example, ModelSource, digest
 from prentice.records.parquet import ROWS, read_dataset, rows_hash
@@ -105,6 +106,11 @@ def _teacher(config: DistillConfig, room: Classroom, links: Links) -> Teacher | 
     """The teacher, where the student learns more from it than the rows' text."""
     if not (config.alpha or config.hidden):
         return None
+    if room.teacher.source.sha256 == room.source.sha256 and not config.layers:
+        raise TrainingError(
+            f"{room.source.name!r} is its own teacher, and has nothing to learn from itself",
+            "set train.distill.layers, so that a cut of it learns from the whole, or train.distill.teacher",
+        )
     gpu = torch.cuda.is_available()
     return open_teacher(
         room.teacher,
