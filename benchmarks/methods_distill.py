@@ -194,7 +194,8 @@ async def _alternating(files: Sequence[Path], cases: Sequence[Case]) -> tuple[li
     seconds: tuple[list[float], list[float]] = ([], [])
     for begin in range(0, len(requests), BLOCK):
         for model, taken in zip(models, seconds, strict=True):
-            taken += [(await model.generate(r, Sampling(max_tokens=24))).latency_s for r in requests[begin:][:BLOCK]]
+            replies = [await model.generate(r, Sampling(max_tokens=24)) for r in requests[begin : begin + BLOCK]]
+            taken += [reply.latency_s or 0.0 for reply in replies]
     for model in models:
         await model.close()
     return seconds

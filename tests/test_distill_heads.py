@@ -113,6 +113,7 @@ def test_value_and_derivative_are_those_of_autograd(
     plain = head.plain(logits)
     (expected,) = torch.autograd.grad(plain.sum(), logits)
     values, pull = head.at(slice(0, 4), logits.detach().log_softmax(-1), slope=True)
+    assert pull is not None
     torch.testing.assert_close(values, plain.detach(), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(pull, expected, rtol=1e-8, atol=1e-8)
     # what moves all logits alike moves no probability
@@ -167,7 +168,7 @@ def told_by(model: ForestModel, rows: list[Row], top: int = 7) -> list[Row]:
     """The rows with what this model says of them."""
     ids, logs = model.likeliest(plant(rows), top, 10_000)
     lengths = [len(row.reply) for row in rows]
-    words = zip(rows, ids.split(lengths), logs.split(lengths), strict=True)
+    words = zip(rows, torch.split(ids, lengths), torch.split(logs, lengths), strict=True)
     return [Row(r.prompt, r.reply, r.weight, {IDS: i.int(), LOGS: x}) for r, i, x in words]
 
 
@@ -194,7 +195,7 @@ def another(folder: Path) -> Any:
     model = AutoModelForCausalLM.from_pretrained(folder)
     with torch.no_grad():
         for weight in model.parameters():
-            weight += 0.05 * torch.randn_like(weight)
+            weight.add_(torch.randn_like(weight), alpha=0.05)
     return model
 
 
@@ -242,9 +243,12 @@ def imitator(student: Path, teacher: Path, weight: float = 0.5) -> Imitator:
 
 def test_projections_start_as_identity_and_learn_and_the_teacher_does_not(llama: Path) -> None:
     model, rows = imitator(llama, llama), rows_of(llama)
-    assert all(torch.equal(p.weight, torch.eye(64)) for p in model.projections)
-    sft_loss(model(batch := plant(rows)), batch).backward()  # type: ignore[no-untyped-call]
-    assert all(p.weight.grad is not None and float(p.weight.grad.norm()) > 0 for p in model.projections)
+    learnt = list(model.projections.parameters())
+    assert all(torch.equal(weight, torch.eye(64)) for weight in learnt)
+    batch = plant(rows)
+    loss: Tensor = sft_loss(model(batch), batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad is not None and float(weight.grad.norm()) > 0 for weight in learnt)
     assert all(p.grad is None for p in model.teacher.parameters())
 
 
@@ -270,7 +274,7 @@ def test_what_hidden_states_are_off_is_taken_from_the_value_of_each_token(llama:
 def test_the_gradient_through_hidden_states_is_that_of_the_padded_batch(family: Path, tmp_path: Path) -> None:
     teacher = write_family("llama", tmp_path / "wide", hidden_size=96, num_hidden_layers=3)
     model = imitator(family, teacher)
-    assert [tuple(p.weight.shape) for p in model.projections] == [(96, 64)] * 2
+    assert [tuple(weight.shape) for weight in model.projections.parameters()] == [(96, 64)] * 2
     rows = [row for row in rows_of(family) if max(row.tokens) < len(model.teacher.causal.get_input_embeddings().weight)]
     assert len(rows) >= 2
     assert gradient_difference(model, rows) <= 1e-5

@@ -118,8 +118,8 @@ class ForestModel(nn.Module):
             sum last.
         """
         with self._precision():
-            hidden, *output = self._projection(self.read(batch), batch)
-            chunks = (_vocabulary(hidden[part], *output)[0] for part in _chunks(len(hidden)))
+            hidden, weight, bias, factor, cap = self._projection(self.read(batch), batch)
+            chunks = (_vocabulary(hidden[part], weight, bias, factor, cap)[0] for part in _chunks(len(hidden)))
             found = [most_likely(logs, count, within) for logs in chunks]
         ids, logs = zip(*found, strict=True)
         return torch.cat(ids), torch.cat(logs)

@@ -120,7 +120,7 @@ def same_vocabulary(files: TeacherFiles, student: Path) -> int:
     """
     theirs, ours = (AutoTokenizer.from_pretrained(folder).get_vocab() for folder in (files.folder, student))
     if theirs == ours:
-        return max(ours.values()) + 1
+        return int(max(ours.values())) + 1
     token = min(set(theirs.items()) ^ set(ours.items()), key=lambda pair: (pair[1], pair[0]))[1]
     names = [next((word for word, i in known.items() if i == token), None) for known in (theirs, ours)]
     raise TrainingError(
