@@ -1,12 +1,13 @@
-"""The engine: one forward pass over a batch of rows gives the log-probability of every supervised token.
+"""The engine: one forward pass over a batch of rows gives a number for every supervised token: its log-probability, or
+what another head makes of the vocabulary there.
 
 A training method is a pure function of those. This module knows neither methods nor loops.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from prentice.errors import TrainingError
 from prentice.training.attention import NAME, obstacle
 from prentice.training.forest import Batch, Forest, Padded, Row, on_device, pad, plant
+from prentice.training.heads import Head, TokenHead, most_likely
 from prentice.training.last_layer import LastMLP
 
 CHUNK = 128
@@ -33,12 +35,15 @@ class ForestModel(nn.Module):
         model: a transformers causal language model, or a peft model around one.
         narrow: compute the matrix products in bfloat16.
     Raises: TrainingError if it is an encoder-decoder.
+
+    Set later: `head`, where a position is worth something else than its token's log-probability.
     """
 
     def __init__(self, model: Any, *, narrow: bool = False) -> None:
         super().__init__()
         self.model = model
         self.narrow = narrow
+        self.head: Callable[[Batch], Head] = TokenHead
         config = self.causal.config
         if config.is_encoder_decoder:
             raise TrainingError(
@@ -77,72 +82,101 @@ class ForestModel(nn.Module):
         return on_device(pad(rows), self.device) if self.obstacle else on_device(plant(rows), self.device)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Log-probabilities of the supervised tokens: float32 (supervised,)."""
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.narrow):
-            if isinstance(batch, Padded) and batch.plain:
-                return self._plain(batch)
-            where = _how(batch)
-            with self.last.only_at(batch.sources):
-                hidden = self.causal.base_model(use_cache=False, **where).last_hidden_state.flatten(0, 1)
-            return self._project(hidden.index_select(0, batch.sources), batch.targets)
+        """What the supervised tokens are worth, by default their log-probabilities: float32 (supervised,)."""
+        with self._precision():
+            return self.worth(self.read(batch), batch)
 
-    def _plain(self, batch: Padded) -> Tensor:
-        """As everybody computes it: transformers' own attention, the whole vocabulary at every token."""
+    def read(self, batch: Batch, *, states: bool = False) -> Any:
+        """What transformers makes of a batch: its hidden states, and all logits of one that is computed plainly.
+
+        Args:
+            states: keep those of every layer.
+        """
+        asked = {"use_cache": False, **_how(batch)} | ({"output_hidden_states": True} if states else {})
+        if not _is_plain(batch):
+            with nullcontext() if states else self.last.only_at(batch.sources):
+                return self.causal.base_model(**asked)
+        # as everybody computes it: transformers' own attention, the whole vocabulary at every token
         self.causal.set_attn_implementation("eager")
         try:
-            logits = self.causal(use_cache=False, **_how(batch)).logits.float()
+            return self.causal(**asked)
         finally:
             self.causal.set_attn_implementation(self.attention)
-        supervised = logits.flatten(0, 1)[batch.sources]
-        # not log_softmax: see `_log_softmax`
-        logprobs: Tensor = supervised.gather(1, batch.targets[:, None])[:, 0] - supervised.logsumexp(-1)
-        return logprobs
 
-    def _project(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def worth(self, read: Any, batch: Batch) -> Tensor:
+        """What the head makes of a batch that was read: float32 (supervised,)."""
+        head = self.head(batch)
+        if _is_plain(batch):
+            return head.plain(read.logits.float().flatten(0, 1)[batch.sources])
+        result: Tensor = _Worth.apply(*self._projection(read, batch), head)  # type: ignore[no-untyped-call]
+        return result
+
+    @torch.no_grad()
+    def likeliest(self, batch: Batch, count: int, within: int) -> tuple[Tensor, Tensor]:
+        """The likeliest tokens at each supervised position, and what is left for all others.
+
+        Args:
+            within: only the first so many tokens of the vocabulary are named.
+        Returns: ids, int64 (supervised, count), and log-probabilities, float32 (supervised, count + 1), the others'
+            sum last.
+        """
+        with self._precision():
+            hidden, weight, bias, factor, cap = self._projection(self.read(batch), batch)
+            chunks = (_vocabulary(hidden[part], weight, bias, factor, cap)[0] for part in _chunks(len(hidden)))
+            found = [most_likely(logs, count, within) for logs in chunks]
+        ids, logs = zip(*found, strict=True)
+        return torch.cat(ids), torch.cat(logs)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.narrow)
+
+    def _projection(self, read: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None, float, float | None]:
+        """Hidden states of the supervised positions, and how they become logits, as `_vocabulary` takes it."""
+        hidden = read.last_hidden_state.flatten(0, 1).index_select(0, batch.sources)
         head, config = self.causal.get_output_embeddings(), self.causal.config.get_text_config()
         factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
         cap = getattr(config, "final_logit_softcapping", None)
         dtype = torch.bfloat16 if self.narrow else hidden.dtype
         bias = None if head.bias is None else head.bias.to(dtype)
-        result: Tensor = _LogProbs.apply(hidden.to(dtype), head.weight.to(dtype), bias, targets, factor, cap)  # type: ignore[no-untyped-call]
-        return result
+        return hidden.to(dtype), head.weight.to(dtype), bias, factor, cap
 
 
-class _LogProbs(torch.autograd.Function):
-    """log softmax(f(hidden W' + b)) at `targets`, a chunk at a time; f scales the logits, then caps them softly.
+class _Worth(torch.autograd.Function):
+    """What a head makes of log softmax(f(hidden W' + b)), a chunk at a time; f scales logits, then caps them softly.
 
-    The derivative by the hidden state, W[target] - sum_v p_v W[v] (times f'), needs no gradient from above, so the
-    forward pass computes it while the logits are at hand: none are stored, none are computed twice. The derivative by
-    the weights is computed only where they are trained (full fine-tuning), from logits computed again.
+    The derivative by the hidden state (of a token's log-probability: W[target] - sum_v p_v W[v], times f') needs no
+    gradient from above, so the forward pass computes it while the logits are at hand: none are stored, none are
+    computed twice. The derivative by the weights is computed only where they are trained (full fine-tuning), from
+    logits computed again.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, factor: float, cap: float | None
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, factor: float, cap: float | None, head: Head
     ) -> Tensor:
-        result = torch.empty(len(targets), device=hidden.device)
+        result = torch.empty(len(hidden), device=hidden.device)
         slope = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for part in _chunks(len(targets)):
+        for part in _chunks(len(hidden)):
             logs, bend = _vocabulary(hidden[part], weight, bias, factor, cap)
-            result[part] = logs.gather(1, targets[part, None]).squeeze(1)
-            if slope is not None:
-                slope[part] = _times(_towards(logs, targets[part], bend).to(hidden.dtype), weight)
-        ctx.save_for_backward(hidden, weight, bias, targets, slope)
-        ctx.factor, ctx.cap = factor, cap
+            result[part], pull = head.at(part, logs, slope=slope is not None)
+            if slope is not None and pull is not None:
+                slope[part] = _times(_bent(pull, bend).to(hidden.dtype), weight)
+        ctx.save_for_backward(hidden, weight, bias, slope)
+        ctx.factor, ctx.cap, ctx.head = factor, cap, head
         return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, targets, slope = ctx.saved_tensors
+        hidden, weight, bias, slope = ctx.saved_tensors
         grad = grads[0]
         to_hidden = None if slope is None else (slope.float() * grad[:, None]).to(hidden.dtype)
         if not ctx.needs_input_grad[1]:
             return to_hidden, None, None, None, None, None
         to_weight = torch.zeros_like(weight, dtype=torch.float32)
         to_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
-        for part in _chunks(len(targets)):
+        for part in _chunks(len(hidden)):
             logs, bend = _vocabulary(hidden[part], weight, bias, ctx.factor, ctx.cap)
-            pull = (_towards(logs, targets[part], bend) * grad[part, None]).to(hidden.dtype)
+            pull = (_bent(ctx.head.at(part, logs, slope=True)[1], bend) * grad[part, None]).to(hidden.dtype)
             to_weight += pull.T @ hidden[part]
             if to_bias is not None:
                 to_bias += pull.sum(0)
@@ -192,11 +226,13 @@ def _log_softmax(logits: Tensor) -> Tensor:
     return logits
 
 
-def _towards(logs: Tensor, targets: Tensor, bend: Tensor | float) -> Tensor:
-    """Derivative of each target's log-probability by the raw logits: (one-hot - p) f'; overwrites `logs`."""
-    pull = logs.exp_().neg_()
-    pull[torch.arange(len(targets), device=pull.device), targets] += 1
+def _bent(pull: Tensor, bend: Tensor | float) -> Tensor:
+    """A derivative by the logits as one by what they were before f."""
     return pull if isinstance(bend, float) and bend == 1.0 else pull * bend
+
+
+def _is_plain(batch: Batch) -> bool:
+    return isinstance(batch, Padded) and batch.plain
 
 
 def _how(batch: Batch) -> dict[str, Any]:

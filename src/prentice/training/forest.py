@@ -36,8 +36,9 @@ class Row:
     prompt: tuple[int, ...]
     reply: tuple[int, ...]
     weight: float = 1.0
-    given: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """What a loss needs to know besides, a number for each supervised token, such as a reference's log-probability."""
+    given: Mapping[str, tuple[float, ...] | Tensor] = field(default_factory=dict)
+    """What a loss needs to know besides for each supervised token: a number, such as a reference's log-probability, or
+    several, as a tensor (supervised, ...)."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -85,7 +86,7 @@ class Batch:
         targets: int64 (supervised,); those tokens, row after row.
         rows: int64 (supervised,); index of the row each belongs to.
         weights: float32 (supervised,).
-        given: float32 (supervised,) each; what the rows' `given` says.
+        given: float32 (supervised,) each, or as the rows' tensors are; what the rows' `given` says.
     """
 
     ids: Tensor
@@ -235,13 +236,19 @@ def _taught(rows: Sequence[Row]) -> dict[str, Any]:
     """What a batch says of its supervised tokens, row after row."""
     lengths = torch.tensor([len(row.reply) for row in rows])
     weights = torch.tensor([row.weight for row in rows], dtype=torch.float32)
-    given = {name: torch.tensor([x for row in rows for x in row.given[name]]) for name in rows[0].given}
+    given = {name: _together([row.given[name] for row in rows]) for name in rows[0].given}
     return {
         "targets": torch.tensor([token for row in rows for token in row.reply]),
         "rows": torch.arange(len(rows)).repeat_interleave(lengths),
         "weights": weights.repeat_interleave(lengths),
         "given": given,
     }
+
+
+def _together(given: Sequence[tuple[float, ...] | Tensor]) -> Tensor:
+    """What rows say under one name, row after row."""
+    tensors = [each for each in given if isinstance(each, Tensor)]
+    return torch.cat(tensors) if tensors else torch.tensor([x for row in given for x in row])
 
 
 def _grow(rows: Sequence[Row]) -> tuple[list[int], list[int], list[tuple[int, ...]], list[_Run]]:

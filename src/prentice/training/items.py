@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from torch import Tensor
+
 from prentice.training.forest import Row
 
 
@@ -32,6 +34,6 @@ class Item:
         """The same row, weighing so much."""
         return replace(self, row=replace(self.row, weight=weight))
 
-    def knowing(self, given: Mapping[str, tuple[float, ...]]) -> Item:
+    def knowing(self, given: Mapping[str, tuple[float, ...] | Tensor]) -> Item:
         """The same row with more that its loss needs to know."""
         return replace(self, row=replace(self.row, given={**self.row.given, **given}))

@@ -28,7 +28,7 @@ from prentice.training.loop import Course, Judge, Loop, Plan
 from prentice.training.method import REFERENCE, Method
 from prentice.training.proof import prove
 from prentice.training.start import SomeTokens, Start
-from prentice.training.visits import Fresh, Passes, Student
+from prentice.training.visits import Fresh, Passes, Student, Visits
 
 RECORD, ADAPTER, FULL, LAST_GOOD = "checkpoint.json", "adapter", "model", "last-good"
 _SILENT = Silent()
@@ -111,6 +111,8 @@ class Run:
     by_weight: bool = False
     gauge: Gauge | None = None
     fresh: Fresh | None = None
+    over: Callable[[Passes], Visits] | None = field(default=None, init=False)
+    """What becomes of the passes over the rows, where some rows are made on the way; set later."""
     difference: float | None = field(default=None, init=False)
     """What the comparison with the padded batch found; None: not compared."""
 
@@ -151,7 +153,7 @@ class Run:
         visits = Passes(start.train, config.epochs, config.batch, config.seed, self.by_weight, self.unit)
         loop = Loop(
             start,
-            self.fresh or visits,
+            self.fresh or (visits if self.over is None else self.over(visits)),
             self.method,
             plan_of(config),
             out=self.out,

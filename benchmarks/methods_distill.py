@@ -1,0 +1,201 @@
+"""Distillation on support: the tuned 30-layer student into a 15-layer cut of itself.
+
+All arms learn from the same rows for the same steps: training messages with the reply that the tuned student itself
+gives, right or wrong (no label is looked at). What is stored is not done twice: a benchmark that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prentice.app.cli.terminal import terminal_progress
+from prentice.curation import CurateConfig, curate
+from prentice.models.catalogue import Model
+from prentice.models.local import LocalModel
+from prentice.pipeline import Context, Project, run_stage
+from prentice.pipeline.bases import base_gguf, trainable_base
+from prentice.pipeline.learning import Lesson, student_before
+from prentice.pipeline.learning.distill import learn
+from prentice.progress import Silent
+from prentice.records import Checkpoint, Sampling
+from prentice.records.store import Store
+from prentice.rollouts import play_all
+from prentice.runs import read_record, write_atomic
+from prentice.statistics import paired_difference, quantile, wilson
+from prentice.tasks import Case
+from prentice.training.config import ExportConfig
+from prentice.training.export import export
+from side_by_side import THREADS, quiet_or_exit
+
+Row = dict[str, Any]
+SUPPORT = Path(__file__).parents[1] / "examples" / "support"
+LAYERS = 15
+PROMPTS = 700
+"""Training messages that the tuned student answers; a tenth of them validate."""
+TUNED = ("curate.max_rows=700", "train.sft.precision=bfloat16", 'train.stages=["sft", "distill"]')
+COMMON = ("train.distill.epochs=3", "train.distill.learning_rate=2e-4", "train.distill.precision=bfloat16")
+ARMS = {
+    "text": ("train.distill.alpha=0",),
+    "probabilities": (),
+    "hidden": ("train.distill.hidden=1",),
+}
+"""What each lays over the settings: the replies alone; the teacher's 32 likeliest tokens; hidden states besides."""
+TURNS, BLOCK = 120, 10
+"""Held-out messages that both sizes answer for the speed, and how many in a row."""
+
+
+def success_rows() -> list[Row]:
+    """Points of success lost by half of the layers, and what each source of knowledge is worth."""
+    teacher, arms = _played("teacher", ()), {name: _played(name, more) for name, more in ARMS.items()}
+    best = max(ARMS, key=lambda name: _checkpoint(name).figures.get("score", 0.0))
+    note = f"one seed; {PROMPTS} messages; " + ", ".join(f"{name} {_share(hits)}" for name, hits in arms.items())
+    lost = paired_difference(teacher, arms[best])
+    return [
+        {
+            **_row("distill_half_depth_success_loss", 100 * lost.value, "points", len(teacher)),
+            "interval": [round(100 * lost.low, 2), round(100 * lost.high, 2)],
+            "success_30_layers": _share(teacher),
+            "success_15_layers": _share(arms[best]),
+            "note": f"{best}; {note}",
+        },
+        _gain("distill_probs_vs_text_low", arms["probabilities"], arms["text"], note),
+        _gain("distill_hidden_vs_probs_low", arms["hidden"], arms["probabilities"], note),
+    ]
+
+
+def speed_rows() -> list[Row]:
+    """A turn of the student with half of the layers against one of the whole: medians in turns on llama.cpp."""
+    cases = _project().task.cases("test")[:TURNS]
+    files = [_gguf("teacher", ()), _gguf("probabilities", ARMS["probabilities"])]
+    quiet_or_exit()
+    whole, half = asyncio.run(_alternating(files, cases))
+    ratio = quantile(whole, 0.5) / quantile(half, 0.5)
+    row = _row("distill_half_depth_speed", quantile(half, 0.5), "s", len(cases))
+    return [row | {"rival": quantile(whole, 0.5), "ratio": ratio, "note": f"median turn, {THREADS} threads"}]
+
+
+def _row(name: str, ours: float, unit: str, n: int) -> Row:
+    return {"name": name, "ours": ours, "rival": None, "ratio": None, "unit": unit, "n": n}
+
+
+def _gain(name: str, with_it: Sequence[bool], without: Sequence[bool], note: str) -> Row:
+    found = paired_difference(with_it, without)
+    row = _row(name, found.low, "share", len(with_it))
+    return row | {"value": found.value, "interval": [found.low, found.high], "note": note}
+
+
+def _share(hits: Sequence[bool]) -> str:
+    found = wilson(sum(hits), len(hits))
+    return f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}]"
+
+
+def _project(more: Sequence[str] = ()) -> Project:
+    return Project(SUPPORT, [*TUNED, f"train.distill.layers={LAYERS}", *COMMON, *more])
+
+
+def _home() -> Path:
+    return _project().home / "half-depth"
+
+
+def _tuned() -> Model:
+    """The student of 30 layers after supervised fine-tuning."""
+    context = Context(_project(), terminal_progress())
+    run_stage(context, "rollout")
+    run_stage(context, "curate")
+    return student_before(context.project, context.folder("curate"), context.progress)
+
+
+def _rows(tuned: Model) -> Path:
+    """The dataset: training messages as the tuned student answers them."""
+    project, out = _project(), _home() / "rows"
+    if (out / "manifest.json").exists():
+        return out
+    cases = project.task.cases("train")[:PROMPTS]
+    with Store.open(_home() / "answers.db") as store:
+        policy = LocalModel(_exported(tuned, None), name="tuned", threads=THREADS)
+        run = play_all(
+            project.task,
+            policy,
+            cases,
+            store,
+            project.held_out_rules,
+            audience="student",
+            progress=terminal_progress(),
+        )
+        curate(
+            CurateConfig(keep="not failed"),
+            store.episodes(run=run),
+            render=lambda function, inputs: project.task.render(function, inputs, "student"),
+            out=out,
+        )
+    return out
+
+
+def _learnt(name: str, more: Sequence[str]) -> Path:
+    """The checkpoint's folder of an arm, trained if it is not there."""
+    tuned, out = _tuned(), _home() / name
+    if not (out / "checkpoint.json").exists():
+        project, progress = _project(more), terminal_progress()
+        gguf = base_gguf(project, trainable_base(project, progress)[0], progress)
+        learn(Lesson(project, tuned, gguf, _rows(tuned), out, progress))
+    return out
+
+
+def _checkpoint(name: str) -> Checkpoint:
+    return read_record(Checkpoint, _home() / name / "checkpoint.json")
+
+
+def _gguf(name: str, more: Sequence[str]) -> Path:
+    return _exported(_tuned(), None if name == "teacher" else _learnt(name, more))
+
+
+def _exported(tuned: Model, checkpoint: Path | None) -> Path:
+    out = _home() / f"{checkpoint.name if checkpoint else 'teacher'}-gguf"
+    if not (out / "export.json").exists():
+        assert tuned.safetensors is not None
+        config = ExportConfig(check_rows=0)
+        export(config, checkpoint=checkpoint, base=tuned.safetensors, out=out, rows=(), progress=Silent())
+    return next(out.glob("*.gguf"))
+
+
+def _played(name: str, more: Sequence[str]) -> list[bool]:
+    """Which of the held-out cases an arm solves, in their order."""
+    known = _home() / f"{name}.json"
+    if not known.exists():
+        project, cases = _project(), _project().task.cases("test")
+        policy = LocalModel(_gguf(name, more), name=name, threads=THREADS)
+        with Store.open(_home() / "plays.db") as store:
+            run = play_all(
+                project.task,
+                policy,
+                cases,
+                store,
+                project.held_out_rules,
+                audience="student",
+                progress=terminal_progress(),
+            )
+            hits = {e.case: e.metric("success") is True for e in store.episodes(run=run)}
+        write_atomic(known, json.dumps([hits[case.id] for case in cases]))
+    outcomes: list[bool] = json.loads(known.read_text(encoding="utf-8"))
+    return outcomes
+
+
+async def _alternating(files: Sequence[Path], cases: Sequence[Case]) -> tuple[list[float], list[float]]:
+    """Seconds of every turn of both models, block by block in turns."""
+    task = _project().task
+    requests = [await task.environment("student").reset(case) for case in cases]
+    models = [LocalModel(file, threads=THREADS) for file in files]
+    for model in models:
+        await model.warm_up(requests[0])
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for begin in range(0, len(requests), BLOCK):
+        for model, taken in zip(models, seconds, strict=True):
+            replies = [await model.generate(r, Sampling(max_tokens=24)) for r in requests[begin : begin + BLOCK]]
+            taken += [reply.latency_s or 0.0 for reply in replies]
+    for model in models:
+        await model.close()
+    return seconds
