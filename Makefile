@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check test-gpu models bench-main bench-environments bench-yours bench-engine clean
+.PHONY: help install demo test check test-gpu models bench-main bench-environments bench-yours bench-engine bench-methods clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -48,6 +48,9 @@ bench-yours: install models ## recording, importing, redaction, a task of one's 
 
 bench-engine: install models ## the training engine against TRL → benchmarks/results/engine.json (hours: the ablations train over a hundred students; PRENTICE_DATA names the real data)
 	$(BIN)/python benchmarks/engine.py
+
+bench-methods: install models ## pretraining, preference, reinforcement, distillation → benchmarks/results/methods.json (hours; PRENTICE_DATA names the real data)
+	$(BIN)/python benchmarks/methods.py
 
 clean: ## remove what runs have made, keep the environment
 	rm -rf examples/*/.prentice .pytest_cache .mypy_cache .ruff_cache
