@@ -48,6 +48,10 @@ MEASURE = 55_000
 NEAR = 0.5
 """Share of common 5-character pieces from which on a test document is too much like one that is trained on."""
 SHOWN = ("method", "learning_rate", "epochs", "max_tokens", "batch", "lora_rank", "general_share", "precision")
+WHAT = {
+    "domain": "sections and solicitations of GSA and 18F that no run was given",
+    "general": "Wikipedia's passages that no run was given, of titles from which none was mixed in",
+}
 LIMITS = {"domain": 0.8, "general": 1.1}
 CONFIG = CPTConfig(
     documents=("domain.jsonl",),
@@ -58,6 +62,12 @@ CONFIG = CPTConfig(
     precision="bfloat16",
 )
 """Small steps, since there are few tokens."""
+ARMS: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "full": {"method": "full", "learning_rate": 2e-4},
+    "no general text": {"general_share": 0.0},
+}
+"""What is laid over it: the first is the product as it is used, the others show what it does better or worse."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +84,18 @@ def cpt_rows() -> list[Row]:
     """Perplexity after over perplexity before, of both kinds of text."""
     texts = {"domain": domain(), "general": general()}
     base = get("smollm2-135m", offline=True)
-    checkpoint = learn(texts, WORK / "run")
     assert base.safetensors is not None
-    found = measured({kind: each.test for kind, each in texts.items()}, base.safetensors, WORK / "run")
-    return [_row(kind, found[kind].figures(kind), texts[kind], checkpoint) for kind in texts]
+    held = {kind: _windows(each.test, base.safetensors) for kind, each in texts.items()}
+    before = _scored(load(base.safetensors), held)
+    done: dict[str, Checkpoint] = {}
+    found: dict[str, dict[str, dict[str, float]]] = {kind: {} for kind in held}
+    for name, update in ARMS.items():
+        done[name] = learn(CONFIG.model_copy(update=update), texts, WORK / name)
+        after = _scored(_trained(base.safetensors, WORK / name), held)
+        for kind, documents in held.items():
+            tokens = [predicted(document) for document in documents]
+            found[kind][name] = Measured(tokens, before[kind], after[kind]).figures()
+    return [_row(kind, found[kind], texts[kind].near, done) for kind in held]
 
 
 def domain() -> Texts:
@@ -91,7 +109,7 @@ def general() -> Texts:
     return _texts([(row["title"], row) for row in _rows("multihop_corpus.jsonl")])
 
 
-def learn(texts: dict[str, Texts], out: Path) -> Checkpoint:
+def learn(config: CPTConfig, texts: dict[str, Texts], out: Path) -> Checkpoint:
     """A run of the product on what there is to learn from."""
     for kind, each in texts.items():
         lines = "".join(json.dumps(document.model_dump()) + "\n" for document in each.learn)
@@ -99,30 +117,27 @@ def learn(texts: dict[str, Texts], out: Path) -> Checkpoint:
     base = get("smollm2-135m", offline=True)
     assert base.safetensors is not None
     progress = terminal_progress()
-    corpus = read_corpus(CONFIG, out, progress)
-    return train_documents(CONFIG, corpus, base=base.safetensors, out=out, source=base.source, progress=progress)
+    corpus = read_corpus(config, out, progress)
+    return train_documents(config, corpus, base=base.safetensors, out=out, source=base.source, progress=progress)
 
 
-def measured(documents: dict[str, list[Document]], base: Path, run: Path) -> dict[str, Measured]:
-    """Documents of each kind as the base foresees them, and as the trained model does."""
+def _windows(documents: Sequence[Document], base: Path) -> list[list[Item]]:
     tokenizer = AutoTokenizer.from_pretrained(base)
-    spelling = spelling_of(tokenizer, len(tokenizer), run)
-    texts = {
-        kind: windows([spelling.write(each) for each in some], spelling, CONFIG.max_tokens)
-        for kind, some in documents.items()
-    }
-    scores = []
-    for model in (load(base), merge_adapter(load(base), run / "adapter")):
-        forest = ForestModel(model, narrow=CONFIG.precision == "bfloat16")
-        scores.append({kind: _scores(forest, some) for kind, some in texts.items()})
-    return {
-        kind: Measured([predicted(text) for text in some], scores[0][kind], scores[1][kind])
-        for kind, some in texts.items()
-    }
+    spelling = spelling_of(tokenizer, len(tokenizer), WORK)
+    return windows([spelling.write(document) for document in documents], spelling, CONFIG.max_tokens)
+
+
+def _trained(base: Path, run: Path) -> Any:
+    return load(run / "model") if (run / "model").exists() else merge_adapter(load(base), run / "adapter")
+
+
+def _scored(model: Any, texts: dict[str, list[list[Item]]]) -> dict[str, list[float]]:
+    """Log-probability of each document of each kind, in float32."""
+    forest = ForestModel(model)
+    return {kind: _scores(forest, some) for kind, some in texts.items()}
 
 
 def _scores(model: ForestModel, texts: Sequence[Sequence[Item]]) -> list[float]:
-    """Log-probability of each document."""
     found = [0.0] * len(texts)
     place = {id(item): number for number, text in enumerate(texts) for item in text}
     for part in micro_batches([item for text in texts for item in text], AT_ONCE):
@@ -133,14 +148,10 @@ def _scores(model: ForestModel, texts: Sequence[Sequence[Item]]) -> list[float]:
     return found
 
 
-def _row(kind: str, figures: dict[str, float], texts: Texts, done: Checkpoint) -> Row:
-    known = {name.removeprefix(f"{kind}_"): value for name, value in figures.items()}
-    ends = known["perplexity_ratio_low"], known["perplexity_ratio_high"]
-    learnt = round(done.figures["supervised_seen"])
-    what = {
-        "domain": "sections and solicitations of GSA and 18F that no run was given",
-        "general": "Wikipedia's passages that no run was given, of titles from which none was mixed in",
-    }
+def _row(kind: str, found: dict[str, dict[str, float]], near: int, done: dict[str, Checkpoint]) -> Row:
+    main, *others = ARMS
+    known, checkpoint = found[main], done[main]
+    learnt = round(checkpoint.figures["supervised_seen"])
     return {
         "name": f"cpt_{kind}_perplexity_ratio",
         "ours": known["perplexity_ratio"],
@@ -148,18 +159,26 @@ def _row(kind: str, figures: dict[str, float], texts: Texts, done: Checkpoint) -
         "ratio": None,
         "unit": "of the base's perplexity",
         "n": round(known["documents"]),
-        "interval": list(ends),
+        "interval": _interval(known),
         "limit": LIMITS[kind],
         "before": known["perplexity_before"],
         "after": known["perplexity_after"],
         "tokens": round(known["tokens"]),
         "tokens_learnt": learnt,
-        "seconds": done.seconds,
-        "recipe": {name: done.recipe[name] for name in SHOWN},
-        "note": f"{what[kind]}: {known['documents']:.0f} documents, {known['tokens']:,.0f} tokens, windows of "
-        f"{CONFIG.max_tokens}; {texts.near} more were too much like one that is trained on and left out; SmolLM2-135M, "
+        "seconds": checkpoint.seconds,
+        "recipe": {name: checkpoint.recipe[name] for name in SHOWN},
+        "arms": {
+            name: {"value": found[name]["perplexity_ratio"], "interval": _interval(found[name]), "over": ARMS[name]}
+            for name in others
+        },
+        "note": f"{WHAT[kind]}: {known['documents']:.0f} documents, {known['tokens']:,.0f} tokens, windows of "
+        f"{CONFIG.max_tokens}; {near} more were too much like one that is trained on and left out; SmolLM2-135M, "
         f"{learnt:,} tokens learnt; interval: bootstrap over documents, one seed",
     }
+
+
+def _interval(figures: dict[str, float]) -> list[float]:
+    return [figures["perplexity_ratio_low"], figures["perplexity_ratio_high"]]
 
 
 def _texts(named: Sequence[tuple[str, Row]]) -> Texts:

@@ -45,8 +45,6 @@ def write_documents(folder: Path) -> None:
         "handbook/rates.html": "<h1>Rates</h1><p>The rate is that of the day.</p><script>count()</script>",
         "rules/2026/answers.md": "Answer within nine days.",
         "handbook/more.jsonl": rules,
-            f'{{"id": "rule-{n}", "text": "Rule {n}: call {n} times."}}' for n in range(9)
-        ),
         "wikipedia.jsonl": passages,
     }
     for name, text in texts.items():

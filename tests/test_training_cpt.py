@@ -210,15 +210,15 @@ def test_more_documents_move_none_into_or_out_of_training() -> None:
 def test_perplexity_by_hand() -> None:
     # 3 tokens at 1/4 each, then at 1/2; one token at 1/2, then at 1/4
     measured = Measured([3, 1], [3 * math.log(1 / 4), math.log(1 / 2)], [3 * math.log(1 / 2), math.log(1 / 4)])
-    figures = measured.figures("domain")
+    figures = measured.figures()
     # nats per token: (3 ln 4 + ln 2) / 4 = 7/4 ln 2, then (3 ln 2 + ln 4) / 4 = 5/4 ln 2
-    assert figures["domain_perplexity_before"] == pytest.approx(2 ** (7 / 4))
-    assert figures["domain_perplexity_after"] == pytest.approx(2 ** (5 / 4))
-    assert figures["domain_perplexity_ratio"] == pytest.approx(2 ** (-1 / 2))
+    assert figures["perplexity_before"] == pytest.approx(2 ** (7 / 4))
+    assert figures["perplexity_after"] == pytest.approx(2 ** (5 / 4))
+    assert figures["perplexity_ratio"] == pytest.approx(2 ** (-1 / 2))
     # a sample has the first document only (ratio 1/2), the second only (2), or both
-    assert figures["domain_perplexity_ratio_low"] == pytest.approx(1 / 2)
-    assert figures["domain_perplexity_ratio_high"] == pytest.approx(2)
-    assert (figures["domain_documents"], figures["domain_tokens"]) == (2, 4)
+    assert figures["perplexity_ratio_low"] == pytest.approx(1 / 2)
+    assert figures["perplexity_ratio_high"] == pytest.approx(2)
+    assert (figures["documents"], figures["tokens"]) == (2, 4)
 
 
 def test_the_interval_of_the_ratio_holds_the_truth_about_as_often_as_it_says() -> None:
@@ -227,8 +227,8 @@ def test_the_interval_of_the_ratio_holds_the_truth_about_as_often_as_it_says() -
         gains = [chance.gauss(0.3, 0.2) for _ in range(40)]
         sizes = [chance.randrange(50, 150) for _ in gains]
         after = [gain * size for gain, size in zip(gains, sizes, strict=True)]
-        found = Measured(sizes, [0.0] * 40, after).figures("x")
-        held += found["x_perplexity_ratio_low"] <= math.exp(-0.3) <= found["x_perplexity_ratio_high"]
+        found = Measured(sizes, [0.0] * 40, after).figures()
+        held += found["perplexity_ratio_low"] <= math.exp(-0.3) <= found["perplexity_ratio_high"]
     assert held >= 51  # of 57 that are expected; fewer than 51 come in 1 of 100 such trials
 
 

@@ -31,8 +31,8 @@ class Measured:
     before: Sequence[float]
     after: Sequence[float]
 
-    def figures(self, name: str) -> dict[str, float]:
-        """Perplexities, their ratio and how much was measured, each under `name_…`.
+    def figures(self) -> dict[str, float]:
+        """Perplexities, their ratio and how much was measured.
 
         Perplexity is exp of the mean negative log-probability per token, all documents together. The interval of the
         ratio: percentiles of a bootstrap over documents, whose tokens depend on each other (Efron and Tibshirani, 1993,
@@ -48,11 +48,11 @@ class Measured:
         }
         if len(self.tokens) > 1:
             found["perplexity_ratio_low"], found["perplexity_ratio_high"] = self._interval()
-        return {f"{name}_{key}": value for key, value in found.items()}
+        return found
 
     def _ratio(self, documents: Sequence[int]) -> float:
         gained = sum(self.after[d] - self.before[d] for d in documents)
-        return math.exp(max(-700.0, min(-gained / sum(self.tokens[d] for d in documents), 700.0)))
+        return _exp(-gained / sum(self.tokens[d] for d in documents))
 
     def _interval(self) -> tuple[float, float]:
         chance, everyone = random.Random(0), range(len(self.tokens))
@@ -61,13 +61,18 @@ class Measured:
 
 
 def perplexity(tokens: Sequence[int], sums: Sequence[float]) -> float:
-    """exp of the mean negative log-probability per token; where that is beyond all numbers, e^700.
+    """exp of the mean negative log-probability per token, at most e^700.
 
     Args:
         tokens: of each document.
         sums: of the log-probabilities of each document's tokens, in nats.
     """
-    return math.exp(min(-sum(sums) / sum(tokens), 700.0))
+    return _exp(-sum(sums) / sum(tokens))
+
+
+def _exp(nats: float) -> float:
+    """exp, as far as a record can hold it."""
+    return math.exp(max(-700.0, min(nats, 700.0)))
 
 
 def perplexity_gauge(texts: Mapping[str, Sequence[Sequence[Item]]]) -> Gauge | None:
@@ -85,7 +90,8 @@ def perplexity_gauge(texts: Mapping[str, Sequence[Sequence[Item]]]) -> Gauge | N
         found: dict[str, float] = {}
         for kind, documents in texts.items():
             tokens = [predicted(document) for document in documents]
-            found |= Measured(tokens, _sums(befores, documents), _sums(afters, documents)).figures(kind)
+            measured = Measured(tokens, _sums(befores, documents), _sums(afters, documents))
+            found |= {f"{kind}_{name}": value for name, value in measured.figures().items()}
         return found
 
     return Gauge([item for documents in texts.values() for item in chain(*documents)], figures)
