@@ -273,7 +273,7 @@ class Run:
         if self.difference is not None:
             figures["gradient_difference"] = self.difference
         kept = max((line for line in course.curve if "val_loss" in line or "score" in line), key=_goodness, default={})
-        return figures | {name: kept[name] for name in ("val_loss", "score") if name in kept}
+        return figures | {name: value for name, value in kept.items() if name == "score" or name.startswith("val_")}
 
 
 def _goodness(line: dict[str, float]) -> float:

@@ -48,9 +48,10 @@ def train_until(project: Project, name: str, dataset: Path, progress: Progress) 
     return _learn(name, replace(lesson, out=_folder(lesson, name)))
 
 
-def student_before(project: Project, dataset: Path, progress: Progress) -> Model:
-    """What the chain's last method has started from; what is missing of it is trained."""
-    return _lessons(project, project.config.train.chain[:-1], dataset, progress).base
+def student_before(project: Project, dataset: Path, progress: Progress, name: str = "") -> Model:
+    """What a method of the chain starts from, by default its last one; what is missing of it is trained."""
+    chain = project.config.train.chain
+    return _lessons(project, chain[: chain.index(name or chain[-1])], dataset, progress).base
 
 
 def _lessons(project: Project, names: tuple[str, ...], dataset: Path, progress: Progress) -> Lesson:
