@@ -31,8 +31,9 @@ def _student(project: Project, progress: Progress) -> Model | None:
     if not project.config.pairs.student_tries:
         return None
     if "preference" not in project.config.train.chain:
+        tries = project.config.pairs.student_tries
         raise ConfigError(
-            f"pairs.student_tries = {project.config.pairs.student_tries}: the student is not said to learn by preference",
+            f"pairs.student_tries = {tries}, and the student is not said to learn by preference",
             "add a section [train.preference]",
         )
     return student_before(project, curated(Context(project, progress)), progress, "preference")
