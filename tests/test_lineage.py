@@ -13,15 +13,15 @@ from prentice.pipeline.lineage import MARK, delete_episodes, descendants, mark_o
 from prentice.records import Checkpoint, Exported, Manifest, ModelSource, Request
 from prentice.records.filters import Filter
 from prentice.records.store import Store
-from prentice.runs import write_atomic
+from prentice.runs import read_record, write_atomic
 from records_examples import example
 
 EPISODES = [example(f"c{number}", tags={"person": f"p{number}"}) for number in range(6)]
 TOML = '[task]\nkind = "classify"\ncases = "cases.csv"\ninstructions = "Which?"\n[teacher]\nmodel = "recorded:x"\n'
 
 
-def _checkpoint(name: str, dataset: str) -> Checkpoint:
-    base = ModelSource(name="b", source="path:b", sha256="0")
+def _checkpoint(name: str, dataset: str, source: str = "path:b") -> Checkpoint:
+    base = ModelSource(name="b", source=source, sha256="0")
     return Checkpoint(
         id=name, kind="adapter", base=base, dataset=dataset, method="sft", recipe={}, code="0", steps=1, seconds=1.0
     )
@@ -68,6 +68,25 @@ def test_every_dataset_checkpoint_and_export_made_from_a_deleted_episode_is_mark
     mark = mark_of(home / "train" / "four")
     assert mark is not None
     assert mark.episodes == tuple(sorted([EPISODES[0].id, EPISODES[3].id]))
+
+
+def test_what_later_methods_of_a_chain_have_made_of_it_is_marked_too(home: Path) -> None:
+    hash_ = read_record(Manifest, home / "curate" / "two" / "manifest.json").hash
+    first = _checkpoint("first", hash_)
+    second = _checkpoint("second", "pairs", source="checkpoint:first")
+    third = _checkpoint("third", "cases", source="checkpoint:second")
+    stranger = _checkpoint("stranger", "cases", source="checkpoint:another")
+    for folder, each in (
+        ("chain/sft-1", first),
+        ("chain/preference-2", second),
+        ("train/3", third),
+        ("train/4", stranger),
+    ):
+        write_atomic(home / folder / "checkpoint.json", each.model_dump_json())
+    with Store.open(home / "store.db") as store:
+        delete_episodes(store, Filter(tags={"person": "p0"}), [home])
+    assert {"chain/sft-1", "chain/preference-2", "train/3"} <= set(_marked(home))
+    assert "train/4" not in _marked(home)
 
 
 def test_an_episode_that_nothing_was_learnt_from_marks_nothing(home: Path) -> None:

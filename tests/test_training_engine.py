@@ -334,7 +334,30 @@ def gradient(model: ForestModel, loss: Callable[[], Tensor]) -> Tensor:
 
 @pytest.mark.parametrize(
     ("lengths", "expected"),
-    [([80] * 9, 6), ([90], 1), ([150] * 9, 3), ([300, 300, 20], 2), ([100, 100, 100, 450, 100], 3), ([4000, 20], 2)],
+    [
+        ([80] * 9, (6, 80)),
+        ([90], (1, 90)),
+        ([150] * 9, (3, 150)),
+        ([300, 300, 20], (2, 300)),
+        ([100, 100, 100, 450, 100], (3, 100)),
+        ([4000, 20], (2, 512)),
+    ],
 )
-def test_as_many_rows_are_compared_as_padding_is_cheap_for(lengths: list[int], expected: int) -> None:
+def test_as_many_rows_are_compared_as_padding_is_cheap_for(lengths: list[int], expected: tuple[int, int]) -> None:
     assert compared(lengths) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (Row((1, 2, 3), (4, 5)), Row((1, 2, 3), (4, 5))),
+        (Row((1, 2, 3, 4, 5, 6), (7, 8)), Row((1, 2, 3, 4), (7, 8))),
+        (Row((1,), (2, 3, 4, 5, 6, 7, 8)), Row((1,), (2, 3, 4, 5, 6))),
+        (
+            Row((1, 2, 3, 4, 5), (6, 7, 8, 9), given={"reference": (0.1, 0.2, 0.3, 0.4)}),
+            Row((1, 2, 3), (6, 7, 8), given={"reference": (0.1, 0.2, 0.3)}),
+        ),
+    ],
+)
+def test_of_a_long_row_the_beginnings_of_prompt_and_reply_are_compared(row: Row, expected: Row) -> None:
+    assert row.beginning(6) == expected

@@ -67,13 +67,17 @@ def mark_of(folder: Path) -> Deleted | None:
 
 
 def _trained_on(home: Path, dataset: str, episodes: tuple[str, ...]) -> Iterator[Descendant]:
-    for file in sorted(home.glob("train/*/checkpoint.json")):
-        checkpoint = read_record(Checkpoint, file)
-        if checkpoint.dataset != dataset:
-            continue
+    """Checkpoints trained on the dataset, those trained from these by later methods of a chain, and their exports."""
+    files = sorted([*home.glob("chain/*/checkpoint.json"), *home.glob("train/*/checkpoint.json")])
+    checkpoints = {file: read_record(Checkpoint, file) for file in files}
+    exports = {file: read_record(Exported, file).checkpoint for file in sorted(home.glob("export/*/export.json"))}
+    found = {file for file, checkpoint in checkpoints.items() if checkpoint.dataset == dataset}
+    while children := {f for f, c in checkpoints.items() if c.parent in {checkpoints[p].id for p in found}} - found:
+        found |= children
+    for file in sorted(found):
         yield _descendant(home, "checkpoint", file, episodes)
-        for export in sorted(home.glob("export/*/export.json")):
-            if read_record(Exported, export).checkpoint == checkpoint.id:
+        for export, made_of in exports.items():
+            if made_of == checkpoints[file].id:
                 yield _descendant(home, "export", export, episodes)
 
 

@@ -8,13 +8,16 @@ from pydantic import Field, JsonValue
 
 from prentice.records.base import Record
 
+CHECKPOINT = "checkpoint"
+"""Begins the source of a model that another run has made."""
+
 
 class ModelSource(Record):
     """Where a base model's files came from."""
 
     name: str
     source: str
-    """`hub:org/name@revision`, `package:name==version`, or `path:...`."""
+    """`hub:org/name@revision`, `package:name==version`, `path:...`, or `checkpoint:ID`: what another run has made."""
     sha256: str
     note: str = ""
     """What a user must know, e.g. that the weights started from a 4-bit file."""
@@ -39,6 +42,12 @@ class Checkpoint(Record):
     """Wall-clock training time, over all resumptions."""
     figures: dict[str, float] = Field(default_factory=dict)
     """Losses, rows per second, gradient check and the like."""
+
+    @property
+    def parent(self) -> str | None:
+        """The id of the checkpoint that it was trained from; None if that is an untrained base."""
+        kind, _, name = self.base.source.partition(":")
+        return name if kind == CHECKPOINT else None
 
 
 class Exported(Record):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from prentice.training.compared import MOST_ROWS, compared
+from prentice.training.compared import LONGEST, MOST_ROWS, compared
 from prentice.training.config import SFTConfig
 from prentice.training.hardware import Machine
 from prentice.training.shapes import Shape
@@ -111,8 +111,8 @@ def assumed_work(config: SFTConfig, rows: int, tokens: int, processes: int = 1) 
         largest=row.times(together),
         parts=min(config.batch, rows) / processes / together,
         longest=tokens,
-        compared=compared([tokens] * min(rows, MOST_ROWS)),
-        compared_longest=tokens,
+        compared=compared([tokens] * min(rows, MOST_ROWS))[0],
+        compared_longest=min(tokens, LONGEST),
     )
 
 

@@ -6,6 +6,7 @@ comparisons, and whole blocks of the mask are known to be empty before a kernel 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -31,13 +32,22 @@ def flex(
     if window not in forest.masks:
         forest.masks[window] = _mask(forest, window)
 
-    def bend(score: Tensor, *_: Tensor) -> Tensor:
-        return score if cap is None else torch.tanh(score / cap) * cap
-
-    kernel = _compiled() if q.is_cuda else flex_attention
+    # where all sizes are dynamic, so are a cap and a window: torch's way back fails on such, see docs/log.md
+    kernel = _compiled(dynamic=True if cap is window is None else None) if q.is_cuda else flex_attention
+    bend = None if cap is None else _bent(cap)
     grouped = q.shape[1] != k.shape[1]
     out: Tensor = kernel(q, k, v, score_mod=bend, block_mask=forest.masks[window], scale=scale, enable_gqa=grouped)
     return out
+
+
+@cache
+def _bent(cap: float) -> Callable[..., Tensor]:
+    """What bends scores: one function for a cap, since the kernel is compiled anew for every other function."""
+
+    def bend(score: Tensor, *_: Tensor) -> Tensor:
+        return torch.tanh(score / cap) * cap
+
+    return bend
 
 
 def _mask(forest: Forest, window: int | None) -> BlockMask:
@@ -51,5 +61,5 @@ def _mask(forest: Forest, window: int | None) -> BlockMask:
 
 
 @cache
-def _compiled() -> Any:
-    return torch.compile(flex_attention, dynamic=True)
+def _compiled(*, dynamic: bool | None) -> Any:
+    return torch.compile(flex_attention, dynamic=dynamic)

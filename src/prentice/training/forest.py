@@ -44,6 +44,15 @@ class Row:
         """The whole sequence."""
         return self.prompt + self.reply
 
+    def beginning(self, tokens: int) -> Row:
+        """A row of at most so many tokens: of a longer one the beginnings of prompt and reply, at least half prompt."""
+        if len(self.tokens) <= tokens:
+            return self
+        prompt = self.prompt[: max(tokens // 2, tokens - len(self.reply))]
+        taught = tokens - len(prompt)
+        given = {name: values[:taught] for name, values in self.given.items()}
+        return replace(self, prompt=prompt, reply=self.reply[:taught], given=given)
+
 
 @dataclass(frozen=True)
 class Blocks:

@@ -19,7 +19,7 @@ from prentice.progress import Progress, Silent
 from prentice.records import Checkpoint, ModelSource
 from prentice.runs import folder_atomic, read_record, write_atomic
 from prentice.training import state
-from prentice.training.compared import compared
+from prentice.training.compared import LONGEST, compared
 from prentice.training.config import EngineConfig
 from prentice.training.faults import NotANumberError, at_once, many_weights, memory_named
 from prentice.training.items import Item
@@ -149,11 +149,13 @@ class Run:
             accelerator=self.links.accelerator,
         )
         if not (start.model.narrow and loop.sharded):  # its weights cannot be taken to float32 and back
-            some = start.train[: compared([len(item.row.tokens) for item in start.train])]
+            count, _ = compared([len(item.row.tokens) for item in start.train])
+            some = start.train[:count]
+            rows = [item.row.beginning(LONGEST) for item in some]
             # micro_tokens does not say how many are compared
             when = "when the gradient was compared with the padded batch's"
             with memory_named(*at_once(some, when, cut=0, section=config.section)):
-                self.difference = prove(loop.model, [item.row for item in some], through=loop.wrapped)
+                self.difference = prove(loop.model, rows, through=loop.wrapped)
         if self.method.reference:
             loop.visits = replace(visits, items=_referenced(start.train, loop))
             if self.method.measure is None and start.val:

@@ -41,8 +41,8 @@ def work_of(rows: Sequence[CheckedRow], config: SFTConfig, processes: int = 1, *
         largest=Part(*map(max, zip(*(part.values for part in parts), strict=True))),
         parts=max(len(step) for step in cut) / processes,
         longest=max(lengths),
-        compared=compared(lengths),
-        compared_longest=max(lengths[: compared(lengths)]),
+        compared=compared(lengths)[0],
+        compared_longest=compared(lengths)[1],
     )
 
 

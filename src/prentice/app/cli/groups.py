@@ -1,4 +1,4 @@
-"""A group of commands, of which one is meant where none is named: `train FOLDER` is `train sft FOLDER`."""
+"""A group of commands, of which one is meant where none is named: `curate FOLDER` is `curate rows FOLDER`."""
 
 from __future__ import annotations
 

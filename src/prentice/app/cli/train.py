@@ -1,4 +1,4 @@
-"""`prentice train`: one command a method; without a method, supervised fine-tuning."""
+"""`prentice train`: one command a method; without a method, all that the project names, one after the other."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from prentice.app.cli.options import USERS_TO_FIX, Folder, Overrides, user_error
 from prentice.app.cli.stage import run_one
 
 if TYPE_CHECKING:
+    from prentice.pipeline.project import MethodName
     from prentice.pipeline.training_views import What
 
-app = typer.Typer(cls=group_with("sft"), no_args_is_help=True)
+app = typer.Typer(cls=group_with("chain"), no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Train the student. `prentice train FOLDER` fine-tunes it, as `prentice train sft FOLDER` does."""
+    """Train the student. `prentice train FOLDER` goes through all methods that the project names."""
 
 
 Check = Annotated[
@@ -34,6 +35,37 @@ On = Annotated[str, typer.Option(metavar="GPU", help="With --estimate: on such G
 Base = Annotated[str, typer.Option(help="With --estimate: another student, as llama-3.1-8b, or a model's folder.")]
 Rows = Annotated[int | None, typer.Option(min=1, help="With --estimate: so many rows, instead of the dataset.")]
 Tokens = Annotated[int | None, typer.Option(min=1, help="With --estimate: tokens of each of the --rows.")]
+
+
+@app.command(hidden=True)
+def chain(  # noqa: PLR0913, PLR0917 - a flag for each thing to ask about
+    project: Folder,
+    set_: Overrides = None,
+    check: Check = False,
+    estimate: Estimate = False,
+    dry_run: DryRun = False,
+    on: On = "",
+    base: Base = "",
+    rows: Rows = None,
+    tokens: Tokens = None,
+) -> None:
+    """Train the student by the methods that the project names, one after the other; what was stopped goes on.
+
+    Exit code: 0 done, 2 something to fix; so with --check, if the run would not start.
+    """
+    from prentice.pipeline.training_views import What
+
+    what = What(base=base, on=on, rows=rows or 0, tokens=tokens or 0)
+    with user_errors():
+        _refuse_alone(what, estimate=estimate)
+        if dry_run:
+            _print_settings(project, set_ or ())
+        if check:
+            _check(project, set_ or ())
+        if estimate:
+            _estimate(project, set_ or (), what)
+        if not (dry_run or check or estimate):
+            run_one("train", project, set_)
 
 
 @app.command()
@@ -52,19 +84,50 @@ def sft(  # noqa: PLR0913, PLR0917 - a flag for each thing to ask about
 
     Exit code: 0 done, 2 something to fix; so with --check, if the run would not start.
     """
-    from prentice.pipeline.training_views import What
+    if dry_run or check or estimate:
+        chain(project, set_, check, estimate, dry_run, on, base, rows, tokens)
+    else:
+        _train("sft", project, set_)
 
-    what = What(base=base, on=on, rows=rows or 0, tokens=tokens or 0)
+
+@app.command()
+def cpt(project: Folder, set_: Overrides = None, dry_run: DryRun = False) -> None:
+    """Go on pretraining the student on documents; it needs no curated dataset.
+
+    Exit code: 0 done, 2 something to fix.
+    """
+    _train("cpt", project, set_, dry_run=dry_run)
+
+
+@app.command()
+def preference(project: Folder, set_: Overrides = None, dry_run: DryRun = False) -> None:
+    """Let the student learn from pairs of replies, or from thumbs up and down.
+
+    Exit code: 0 done, 2 something to fix.
+    """
+    _train("preference", project, set_, dry_run=dry_run)
+
+
+@app.command()
+def distill(project: Folder, set_: Overrides = None, dry_run: DryRun = False) -> None:
+    """Let the student learn what a larger model of the same vocabulary thinks.
+
+    Exit code: 0 done, 2 something to fix.
+    """
+    _train("distill", project, set_, dry_run=dry_run)
+
+
+def _train(method: MethodName, project: Path, overrides: Sequence[str] | None, *, dry_run: bool = False) -> None:
+    """Train by the methods of the project up to this one."""
+    from prentice.app.cli.terminal import terminal_progress
+    from prentice.pipeline import Context, Project
+    from prentice.pipeline.partly import train_up_to
+
     with user_errors():
-        _refuse_alone(what, estimate=estimate)
         if dry_run:
-            _print_settings(project, set_ or ())
-        if check:
-            _check(project, set_ or ())
-        if estimate:
-            _estimate(project, set_ or (), what)
-        if not (dry_run or check or estimate):
-            run_one("train", project, set_)
+            _print_settings(project, overrides or ())
+            return
+        train_up_to(Context(Project(project, overrides or ()), terminal_progress()), method)
 
 
 def _refuse_alone(what: What, *, estimate: bool) -> None:

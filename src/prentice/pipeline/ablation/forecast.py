@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 from prentice.models.specs import RECORDED
 from prentice.pipeline.ablation.arms import Pool
 from prentice.pipeline.ablation.curation import Arms
+from prentice.pipeline.ablation.leaving_out import chains_of, runs_of
 from prentice.pipeline.ablation.plan import Run
 from prentice.pipeline.ablation.pools import played, stored
-from prentice.pipeline.ablation.sizes import sizes_of
+from prentice.pipeline.ablation.sizes import curated_rows, sizes_of
 from prentice.pipeline.ablation.work import Work
 from prentice.pipeline.project import Project
 from prentice.progress import Silent
@@ -49,6 +50,18 @@ def forecast_sizes(project: Project) -> list[str]:
         return sizes_of(work, episodes["wide"], scratch).runs(work)
 
     return _forecast(work, {"wide": (cases, rules.tries)}, runs)
+
+
+def forecast_stages(project: Project) -> list[str]:
+    """The chains, and the students that are still to be trained."""
+    chains, work, rules = chains_of(project), Work.of(project, Silent()), project.config.rollout
+    cases = project.task.cases("train")[: rules.cases or None]
+
+    def runs(episodes: Mapping[Pool, Sequence[Episode]], scratch: Path) -> list[Run]:
+        return runs_of(work, chains, curated_rows(work, episodes["wide"], scratch))
+
+    lines = _forecast(work, {"wide": (cases, rules.tries)}, runs)
+    return [*(f"{name}: {' → '.join(chain)}" for name, chain in chains.items()), *lines]
 
 
 def _forecast(

@@ -8,16 +8,17 @@ one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from prentice.pipeline.ablation.arms import Arm, Rows
 from prentice.pipeline.ablation.student import Student
+from prentice.pipeline.project import MethodName
 from prentice.records.parquet import rows_hash
 from prentice.training.config import SFTConfig
 
-Budget = Literal["tokens", "cost", "sizes"]
-"""What is equal between the arms; for sizes nothing is."""
+Budget = Literal["tokens", "cost", "sizes", "stages"]
+"""What is equal between the arms; for sizes and stages nothing is."""
 CLOSE = 0.02
 """Budgets that differ by no more than this share are the same: random rows rarely come to the very same tokens."""
 
@@ -34,6 +35,8 @@ class Run:
     tokens: float
     """Supervised tokens that it sees."""
     key: str
+    stages: tuple[MethodName, ...] = ("sft",)
+    """What it is trained by, one after the other."""
 
     @property
     def visits(self) -> float:
@@ -75,6 +78,18 @@ class Planner:
                 sft = self._sft.model_copy(update={"epochs": max(self._sft.epochs, least_visits / size)})
                 runs.append(self._run(str(size), "sizes", seed, mine, sft))
         return runs
+
+    def chains(self, rows: Rows, chains: Mapping[str, tuple[MethodName, ...]], seeds: int) -> list[Run]:
+        """Runs by so many methods each, on the same rows."""
+        return [
+            replace(
+                self._run(name, "stages", seed, rows, self._sft),
+                stages=stages,
+                key=self.student.key_of_chain(rows_hash(rows.examples), stages, seed, self.cases),
+            )
+            for seed in range(seeds)
+            for name, stages in chains.items()
+        ]
 
     @property
     def _sft(self) -> SFTConfig:

@@ -14,9 +14,7 @@ from pathlib import Path
 from prentice.evaluation.ablation import Trained
 from prentice.pipeline.ablation.plan import Run
 from prentice.pipeline.ablation.student import Student
-from prentice.pipeline.bases import base_gguf
-from prentice.pipeline.learning import Lesson, success
-from prentice.pipeline.learning.sft import learn
+from prentice.pipeline.learning import learn_chain, student_before, success
 from prentice.pipeline.project import Project
 from prentice.progress import Bar, Progress, Silent
 from prentice.records import Checkpoint, Episode, Ledger, Manifest
@@ -73,16 +71,17 @@ def tidy(folder: Path) -> None:
 
 
 def _train(run: Run, student: Student, folder: Path, progress: Progress) -> Checkpoint:
-    project, examples = student.project, run.rows.examples
+    examples = run.rows.examples
     ledger = [LedgerRow(episode=e.episode, turn=e.turn, case=e.case, fate=KEPT) for e in examples]
     splits = {name: len(run.rows.split(name)) for name in ("train", "val")}
     counted = Ledger(rows_in=len(ledger), kept=len(ledger))
     manifest = Manifest(hash=rows_hash(examples), ledger=counted, splits=splits, config={})
     write_dataset(folder / "rows", examples, ledger, manifest)
-    train = project.config.train.model_copy(update={"sft": run.sft})
-    own = Project(project.file, home=project.home, config=project.config.model_copy(update={"train": train}))
-    gguf = base_gguf(project, student.model, Silent())
-    return learn(Lesson(own, student.model, gguf, folder / "rows", folder / "train", progress))
+    return learn_chain(_taught(run, student), folder / "rows", folder / "train", progress)
+
+
+def _taught(run: Run, student: Student) -> Project:
+    return student.taught_by(run.stages, run.seed, run.sft)
 
 
 def _play(run: Run, student: Student, cases: Sequence[Case], folder: Path, progress: Progress) -> dict[str, Episode]:
@@ -93,7 +92,9 @@ def _play(run: Run, student: Student, cases: Sequence[Case], folder: Path, progr
     out = folder / "export"
     if not (out / "export.json").exists():
         unchecked = project.config.export.model_copy(update={"check_rows": 0})
-        export(unchecked, checkpoint=folder / "train", base=student.base, out=out, rows=(), progress=Silent())
+        before = student_before(_taught(run, student), folder / "rows", Silent()).safetensors
+        assert before is not None
+        export(unchecked, checkpoint=folder / "train", base=before, out=out, rows=(), progress=Silent())
     # a store of its own, which goes with the student: its episodes are nobody's to learn from
     with Store.open(folder / "plays.db", project.guard) as store:
         policy = LocalModel(next(out.glob("*.gguf")), name=f"student:{run.key}", threads=project.config.threads)

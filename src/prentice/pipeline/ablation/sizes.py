@@ -54,10 +54,14 @@ def ablate_sizes(project: Project, progress: Progress) -> tuple[Ablation, Path]:
 
 def sizes_of(work: Work, episodes: Sequence[Episode], out: Path) -> Sizes:
     """Curate as [curate] says, into the folder `out`."""
+    return Sizes.of(curated_rows(work, episodes, out), work.project.config.ablate.sizes)
+
+
+def curated_rows(work: Work, episodes: Sequence[Episode], out: Path) -> Rows:
+    """What [curate] keeps of these episodes, written to the folder `out`."""
     config = work.project.config
     curated = arms(config.ablate.tries, config.evaluate.metric)["curated"]
-    rows = rows_of(curated, config.curate, episodes, work.project.task, out, work.progress)
-    return Sizes.of(rows, config.ablate.sizes)
+    return rows_of(curated, config.curate, episodes, work.project.task, out, work.progress)
 
 
 def told(work: Work, sizes: Sizes, runs: Sequence[Run], results: Results, references: Mapping[str, float]) -> Ablation:

@@ -8,13 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import JsonValue
+
 from prentice import __version__
 from prentice.errors import PrenticeError
 from prentice.models import catalogue
 from prentice.models.chat import ChatFormat
 from prentice.pipeline.ablation.arms import Rows
 from prentice.pipeline.bases import trainable_base
-from prentice.pipeline.project import Project
+from prentice.pipeline.learning import chain_inputs
+from prentice.pipeline.project import MethodName, Project
 from prentice.progress import Progress
 from prentice.records import Example, Message, digest
 from prentice.records.parquet import ROWS
@@ -82,11 +85,38 @@ class Student:
             data: hash of the rows.
             cases: ids of the held-out cases.
         """
+        return self._key([data, sft.recipe()], cases)
+
+    def key_of_chain(self, data: str, stages: tuple[MethodName, ...], seed: int, cases: Sequence[str]) -> str:
+        """The same of a student that goes through several methods.
+
+        Args:
+            seed: counted from that of each method.
+        """
+        return self._key([data, chain_inputs(self.taught_by(stages, seed))], cases)
+
+    def taught_by(self, stages: tuple[MethodName, ...], seed: int, sft: SFTConfig | None = None) -> Project:
+        """The project, its student trained by these methods, each from its own seed plus this one.
+
+        Args:
+            sft: settings of fine-tuning as they are to be, seed included.
+        """
+        train = self.project.config.train
+        shifted = {
+            name: section.model_copy(update={"seed": section.seed + seed})
+            for name in stages
+            for section in [getattr(train, name)]
+        }
+        own = train.model_copy(update={"stages": stages, **shifted, **({"sft": sft} if sft else {})})
+        config = self.project.config.model_copy(update={"train": own})
+        return Project(self.project.file, home=self.project.home, config=config)
+
+    def _key(self, learnt: list[JsonValue], cases: Sequence[str]) -> str:
         config = self.project.config
         played = self.project.held_out_rules.model_dump(mode="json", include={*SHAPE_REPLIES, "max_turns"})
         held_out = [config.evaluate.split, list(cases), config.evaluate.metric, played]
         made = [self.model.source.sha256, config.export.quantization, __version__]
-        return digest([data, sft.recipe(), made, self.project.task.fingerprint(), held_out])[:16]
+        return digest([*learnt, made, self.project.task.fingerprint(), held_out])[:16]
 
     def _length(self, row: Example) -> int:
         known = self._lengths.get((row.id, row.reply))

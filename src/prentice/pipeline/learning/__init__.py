@@ -1,7 +1,7 @@
 """The train stage: the methods that a project names, one after the other, each from what the one before has made."""
 
-from prentice.pipeline.learning.chain import chain_inputs, learn_chain, student_before, train_until
+from prentice.pipeline.learning.chain import chain_inputs, learn_chain, needs_rows, student_before, train_until
 from prentice.pipeline.learning.lesson import Lesson, Link
 from prentice.pipeline.learning.success import success
 
-__all__ = ["Lesson", "Link", "chain_inputs", "learn_chain", "student_before", "success", "train_until"]
+__all__ = ["Lesson", "Link", "chain_inputs", "learn_chain", "needs_rows", "student_before", "success", "train_until"]

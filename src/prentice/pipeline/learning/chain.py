@@ -18,6 +18,7 @@ from prentice.pipeline.learning.lesson import Lesson, Link
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
 from prentice.records import Checkpoint, Manifest, ModelSource, digest
+from prentice.records.checkpoints import CHECKPOINT
 from prentice.records.parquet import MANIFEST
 from prentice.registry import Table
 from prentice.runs import read_record
@@ -54,6 +55,11 @@ def student_before(project: Project, dataset: Path, progress: Progress, name: st
     return _lessons(project, chain[: chain.index(name or chain[-1])], dataset, progress).base
 
 
+def needs_rows(name: str) -> bool:
+    """Whether a method learns from the curated dataset."""
+    return _link(name).rows
+
+
 def _lessons(project: Project, names: tuple[str, ...], dataset: Path, progress: Progress) -> Lesson:
     """The lesson that follows these methods, which are carried out; its `out` is not set."""
     base, _ = trainable_base(project, progress)
@@ -80,7 +86,7 @@ def _after(name: str, lesson: Lesson, checkpoint: Checkpoint) -> Lesson:
         with folder_atomic(merged) as scratch:
             write_merged(lesson.out, lesson.weights, scratch)
     called = f"{lesson.base.name}+{name}"
-    source = ModelSource(name=called, source=f"checkpoint:{checkpoint.id}", sha256=_hash_of(merged))
+    source = ModelSource(name=called, source=f"{CHECKPOINT}:{checkpoint.id}", sha256=_hash_of(merged))
     base = Model(name=called, gguf=None, safetensors=merged, source=source, licence=lesson.base.licence)
     return replace(lesson, base=base)
 
@@ -91,7 +97,7 @@ def _hash_of(merged: Path) -> str:
 
 def _folder(lesson: Lesson, name: str) -> Path:
     """Where a method that is not the last of the chain leaves its checkpoint."""
-    rows = read_record(Manifest, lesson.dataset / MANIFEST).hash
+    rows = read_record(Manifest, lesson.dataset / MANIFEST).hash if needs_rows(name) else ""
     inputs = [lesson.base.source.sha256, rows, name, _link(name).inputs(lesson.project), __version__]
     return lesson.project.home / FOLDER / f"{name}-{digest(inputs)[:16]}"
 

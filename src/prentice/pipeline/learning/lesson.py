@@ -28,7 +28,7 @@ class Lesson:
     Args:
         base: what the student is before it, with float weights.
         gguf: a model with the same tokenizer as it would be served: its tokens are compared with those trained on.
-        dataset: folder of the curated dataset.
+        dataset: folder of the curated dataset, for methods that need it.
         out: the checkpoint's folder.
     """
 
@@ -69,3 +69,5 @@ class Link:
 
     inputs: Callable[[Project], JsonValue]
     learn: Callable[[Lesson], Checkpoint]
+    rows: bool = True
+    """Whether it learns from the curated dataset; else it may run before there is one."""
