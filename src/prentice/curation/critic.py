@@ -26,6 +26,7 @@ from prentice.models.budget import Budget, paid_from
 from prentice.models.policy import Policy
 from prentice.progress import Bar, Progress
 from prentice.records import Interval, Message, Record, Request, Sampling, digest
+from prentice.runs import write_atomic
 from prentice.statistics import paired_difference
 
 ANSWERS, BOOK = "critic.jsonl", "critic-budget.db"
@@ -153,6 +154,7 @@ def hear(
     Raises: DataError if it contradicts itself on every pair, or answers nothing; BudgetSpentError.
     """
     asked = asked_of(questions, config, identity)
+    _mend(folder / ANSWERS)
     known = answered(folder, (key for key, _ in asked))
     faults: list[str] = []
     missing = {key: request for key, request in asked if key not in known}
@@ -183,6 +185,14 @@ def answered(folder: Path, keys: Iterable[str]) -> dict[str, Answer]:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     found = [Answer.model_validate_json(line) for line in lines if line.endswith("\n")]
     return {answer.key: answer for answer in found if answer.key in wanted}
+
+
+def _mend(path: Path) -> None:
+    """Take away a last line that a kill cut off: the next answer would be written behind it."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        write_atomic(path, whole)
 
 
 @dataclass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prentice.errors import ConfigError
 from prentice.models.catalogue import Model
-from prentice.pipeline.learning import student_before
+from prentice.pipeline.learning import needs_rows, student_before
 from prentice.pipeline.pairs import make_pairs, pairs_ahead
 from prentice.pipeline.project import Project
 from prentice.pipeline.stages import Context
@@ -30,10 +32,13 @@ def _student(project: Project, progress: Progress) -> Model | None:
     """The student as preference learning will find it; None where it makes no attempts."""
     if not project.config.pairs.student_tries:
         return None
-    if "preference" not in project.config.train.chain:
+    chain = project.config.train.chain
+    if "preference" not in chain:
         tries = project.config.pairs.student_tries
         raise ConfigError(
             f"pairs.student_tries = {tries}, and the student is not said to learn by preference",
             "add a section [train.preference]",
         )
-    return student_before(project, curated(Context(project, progress)), progress, "preference")
+    rows = any(needs_rows(name) for name in chain[: chain.index("preference")])
+    dataset = curated(Context(project, progress)) if rows else Path()
+    return student_before(project, dataset, progress, "preference")

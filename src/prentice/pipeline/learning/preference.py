@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import JsonValue
 
 from prentice.pipeline.learning.lesson import Lesson, Link
-from prentice.pipeline.learning.success import success_of
+from prentice.pipeline.learning.processes import trained
 from prentice.pipeline.pairs import make_pairs, pairs_inputs
 from prentice.pipeline.project import Project
 from prentice.records import Checkpoint
@@ -14,22 +14,12 @@ from prentice.records import Checkpoint
 def learn(lesson: Lesson) -> Checkpoint:
     """Train the project's student on its pairs or thumbs, as [pairs] and [train.preference] say."""
     from prentice.training.preference.train import train_preference
-    from prentice.training.run import Links
 
     project, config = lesson.project, lesson.project.config.train.preference
     made = make_pairs(project, lesson.base, lesson.progress)
     for line in made.lines(thumbs=config.loss == "kto"):
         lesson.progress.say(line)
-    with lesson.serving_tokens() as tokens:
-        return train_preference(
-            config,
-            dataset=made.folder,
-            base=lesson.weights,
-            out=lesson.out,
-            source=lesson.base.source,
-            links=Links(serving_tokens=tokens, score=success_of(project, lesson.weights)),
-            progress=lesson.progress,
-        )
+    return trained(lesson, config, made.folder, train_preference)
 
 
 def _inputs(project: Project) -> JsonValue:
@@ -40,4 +30,4 @@ def _inputs(project: Project) -> JsonValue:
     return inputs
 
 
-LINK = Link(_inputs, learn)
+LINK = Link(_inputs, learn, rows=False)

@@ -20,11 +20,12 @@ from prentice.training.items import Item
 from prentice.training.preference.config import PreferenceConfig
 from prentice.training.preference.items import UNIT, method_of, pair_items, thumb_items
 from prentice.training.run import ALONE, Links, Origin, Run, finished_checkpoint
-from prentice.training.start import Start, open_checker, open_model
+from prentice.training.start import SomeTokens, Start, open_checker, open_model
 
 SEEN = "reference.json"
 """What the reference of an unfinished run was."""
 _SILENT = Silent()
+Rows = Sequence[Pair] | Sequence[Thumb]
 
 
 def train_preference(
@@ -50,15 +51,13 @@ def train_preference(
     Raises: TrainingError if a row or the architecture cannot be trained, the reference is gone, a loss is not a number,
         or memory is short; DataError if the dataset is damaged, or of the other kind.
     """
-    rows: Sequence[Pair] | Sequence[Thumb]
-    _, rows = read_rows(dataset, THUMBS) if config.loss == "kto" else read_rows(dataset, PAIRS)
-    where = dataset / ROWS
+    rows, where = _read(config, dataset), dataset / ROWS
     return train_preferences(config, rows, where, base=base, out=out, source=source, links=links, progress=progress)
 
 
 def train_preferences(
     config: PreferenceConfig,
-    rows: Sequence[Pair] | Sequence[Thumb],
+    rows: Rows,
     where: Path,
     *,
     base: Path,
@@ -73,25 +72,32 @@ def train_preferences(
     if (finished := finished_checkpoint(out, name)) is not None:
         return finished
     _see_that_the_reference_is_there(base, out, name, links)
-    run = Run(
-        name,
-        config,
-        method_of(config),
-        _start(config, rows, where, base, links),
-        Origin(base, source, data),
-        out,
-        links,
-        unit=UNIT,
-    )
+    train, val = _items(config, rows, where, base, links.serving_tokens)
+    start = Start(open_model(config, base, links.place), train, val, where)
+    run = Run(name, config, method_of(config), start, Origin(base, source, data), out, links, unit=UNIT)
     checkpoint = run.carry_out(progress)
     (out / SEEN).unlink(missing_ok=True)
     return checkpoint
 
 
-def _start(
-    config: PreferenceConfig, rows: Sequence[Pair] | Sequence[Thumb], where: Path, base: Path, links: Links
-) -> Start:
-    checker = open_checker(config.max_tokens, where, base, links.serving_tokens)
+def check_preferences(config: PreferenceConfig, dataset: Path, base: Path, serving_tokens: SomeTokens | None) -> int:
+    """See that every pair or thumb can be trained; returns how many rows of the engine there are to train on.
+
+    Raises: TrainingError naming the first that cannot.
+    """
+    train, _ = _items(config, _read(config, dataset), dataset / ROWS, base, serving_tokens)
+    return len(train)
+
+
+def _read(config: PreferenceConfig, dataset: Path) -> Rows:
+    return read_rows(dataset, THUMBS)[1] if config.loss == "kto" else read_rows(dataset, PAIRS)[1]
+
+
+def _items(
+    config: PreferenceConfig, rows: Rows, where: Path, base: Path, serving_tokens: SomeTokens | None
+) -> tuple[list[Item], list[Item]]:
+    """To train and to validate on."""
+    checker = open_checker(config.max_tokens, where, base, serving_tokens)
     thumbs = [row for row in rows if isinstance(row, Thumb)]
     pairs = [row for row in rows if isinstance(row, Pair)]
     if bool(thumbs) == bool(pairs) or bool(thumbs) != (config.loss == "kto"):
@@ -110,7 +116,7 @@ def _start(
     train, val = items("train"), items("val")
     if not train:
         raise TrainingError(f"{where}: none of its {len(rows)} rows is in the split `train`", "curate more episodes")
-    return Start(open_model(config, base, links.place), train, val, where)
+    return train, val
 
 
 def _see_that_the_reference_is_there(base: Path, out: Path, name: str, links: Links) -> None:
