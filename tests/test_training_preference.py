@@ -285,7 +285,8 @@ def test_the_reference_is_the_student_as_it_comes_and_the_first_loss_is_that_of_
 def test_a_run_learns_which_reply_is_better_and_leaves_a_readable_checkpoint(
     base: Path, tmp_path: Path, loss: Any
 ) -> None:
-    rows: Any = pairs(16, val=6) if loss == "dpo" else thumbs(16, val=6)
+    wrong = Message(role="assistant", content="I do not know")
+    rows: Any = [change(pair, rejected=wrong) for pair in pairs(16, val=6)] if loss == "dpo" else thumbs(16, val=6)
     config = CONFIG.model_copy(update={"loss": loss, "epochs": 12, "beta": 0.5})
     done = train(base, tmp_path / "out", rows, config)
     assert read_record(Checkpoint, tmp_path / "out" / "checkpoint.json") == done
@@ -350,9 +351,9 @@ def killed(dataset: Path, base: Path, out: Path, config: PreferenceConfig, lines
 def test_killed_with_kill_9_a_run_goes_on_with_the_same_reference(base: Path, tmp_path: Path, one_thread: None) -> None:
     rows = pairs(16, val=4)
     dataset = write_pairs(tmp_path / "pairs", rows)
-    config = CONFIG.model_copy(update={"epochs": 40})
-    killed(dataset, base, tmp_path / "killed", config, 12)
-    assert written(tmp_path / "killed") < 120
+    config = CONFIG.model_copy(update={"epochs": 12})
+    killed(dataset, base, tmp_path / "killed", config, 5)
+    assert written(tmp_path / "killed") < 36
     for out in ("killed", "whole"):
         train_preferences(config, rows, dataset / "rows.parquet", base=base, out=tmp_path / out, source=SOURCE)
     assert curve(tmp_path / "killed") == curve(tmp_path / "whole")

@@ -27,7 +27,7 @@ from prentice.records.parquet import PAIRS, rows_hash, write_rows
 CONTRADICTED = "another pair says the contrary"
 AGAIN = "the same pair again"
 MORE = "over per_case"
-ELSEWHERE = "not where attempts part ways"
+ELSEWHERE, UNEDITED = "not where attempts part ways", "nobody wrote another one"
 
 
 class PairsConfig(StageConfig):
@@ -95,7 +95,7 @@ def curate_pairs(
     pairs = [_pair(candidate, val) for candidate in chosen.candidates]
     for candidate in chosen.candidates:
         material.used |= {place_of(candidate.better), place_of(candidate.worse)}
-    ledger = material.ledger(ELSEWHERE)
+    ledger = material.ledger(UNEDITED if config.sources == ("edits",) else ELSEWHERE)
     if not any(pair.split == "train" for pair in pairs):
         raise _no_pairs(dropped(ledger), len(ledger))
     splits = Counter(pair.split for pair in pairs)
