@@ -200,7 +200,7 @@ def gradient(
         rows = [item.row for item in part]
         batch = model.batch(rows) if layout is None else layout(rows)
         loss = method.loss(model(batch), batch) / total
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         value += loss.item()
     return value, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from prentice.pipeline.learning.lesson import Lesson
 from prentice.pipeline.learning.success import success_of
@@ -26,7 +27,7 @@ def trained(
     from prentice.training.run import Links
 
     project, launch = lesson.project, lesson.project.config.train.launch
-    where = {
+    where: dict[str, Any] = {
         "dataset": dataset,
         "base": lesson.weights,
         "out": lesson.out,
