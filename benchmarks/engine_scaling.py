@@ -23,6 +23,7 @@ LENGTHS, STEP_TOKENS = (128, 512, 2_048), 4_096
 SHORT_STEPS, LONG_STEPS = 12, 4
 """Optimizer steps of a run, the first of which is not measured."""
 GIB = 2**30
+DRAWN = ("tokens_per_s", "peak_gib")
 Row = dict[str, Any]
 
 
@@ -101,11 +102,12 @@ def drawn(by_count: Sequence[Row], by_length: Sequence[Row]) -> str:
         figure = Figure(figsize=(7.0, 4.2), layout="constrained", facecolor=PAPER)
         grid = figure.subplots(2, 2, sharex="col", sharey="row")
         for (above, below), (over, place, rows) in zip(grid.T, columns, strict=True):
-            _line(above, rows, place, "tokens_per_s")
-            _line(below, rows, place, "peak_gib")
+            for axes, what in zip((above, below), DRAWN, strict=True):
+                _line(axes, rows, place, what)
             below.set_xlabel(over)
-        for axes, label in zip(grid[:, 0], ("tokens per second", "peak memory, GiB"), strict=True):
+        for axes, label, what in zip(grid[:, 0], ("tokens per second", "peak memory, GiB"), DRAWN, strict=True):
             axes.set_ylabel(label)
+            axes.set_ylim(0, 1.1 * max(row[what] for row in (*by_count, *by_length)))  # both columns share it
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return text.getvalue()
@@ -116,4 +118,3 @@ def _line(axes: Any, rows: Sequence[Row], over: str, what: str) -> None:
     axes.set_xscale("log")
     axes.set_xticks([row[over] for row in rows], [f"{round(row[over]):,}" for row in rows])
     axes.minorticks_off()
-    axes.set_ylim(bottom=0)

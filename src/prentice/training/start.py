@@ -22,6 +22,7 @@ from prentice.training.engine import ForestModel
 from prentice.training.faults import many_weights, memory_named
 from prentice.training.items import Item
 from prentice.training.lora import add_adapter, fuse_adapters
+from prentice.training.norms import fuse_norms
 
 SomeTokens = Callable[[str], list[int]]
 """Text → ids, as the inference server tokenises it."""
@@ -98,6 +99,7 @@ def open_model(config: EngineConfig, base: Path, device: torch.device | None = N
             lm = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **_in_four_bits(config, dtype))
         model = ForestModel(_prepare(config, lm), narrow=narrow)
         fuse_adapters(model)
+        fuse_norms(model)
         return model.to(device or ("cuda" if on_gpu else "cpu"))
 
 
