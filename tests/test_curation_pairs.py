@@ -24,7 +24,7 @@ from prentice.curation.critic import (
 )
 from prentice.curation.material import FOREIGN, Material, material
 from prentice.curation.parting import from_critic, from_edits, from_episodes, undecided
-from prentice.errors import DataError, ModelError
+from prentice.errors import ConfigError, DataError, ModelError
 from prentice.models.scripted import ScriptedModel
 from prentice.progress import Silent
 from prentice.records import Episode, Ledger, Manifest, Message, Metric, Pair, Request, Thumb, Tool, ToolCall, Turn
@@ -231,8 +231,17 @@ def test_equal_episodes_in_any_order_give_equal_pairs(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "rows.parquet").read_bytes() == (tmp_path / "b" / "rows.parquet").read_bytes()
 
 
+def test_edits_need_no_metric_and_a_metric_that_nobody_has_is_named_where_it_is_needed(tmp_path: Path) -> None:
+    plain = episode("a", turn("a", "crd"), success=None, demonstrations=[shown(0, "card")])
+    found = looked_at(plain)
+    edits = from_edits(found, render)
+    assert [candidate.source for candidate in [*edits, *from_episodes(found, strict=not edits)]] == ["edits"]
+    with pytest.raises(ConfigError, match=r"pairs\.better: `sucess`: no episode has a metric 'sucess'"):
+        made(tmp_path / "p", *tries("a", ("card", True)), config=CONFIG.model_copy(update={"better": "sucess"}))
+
+
 def thumbs(out: Path, *episodes: Episode) -> tuple[Manifest, list[Thumb]]:
-    found = looked_at(*episodes, better="turns")
+    found = looked_at(*episodes)
     manifest = curate_thumbs(CONFIG, found, render, out)
     return manifest, read_rows(out, THUMBS)[1]
 

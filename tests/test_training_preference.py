@@ -26,9 +26,11 @@ from prentice.records import Checkpoint, Ledger, Manifest, Message, Pair, Thumb
 from prentice.records.parquet import PAIRS, LedgerRow, rows_hash, write_rows
 from prentice.runs import read_record
 from prentice.training.batches import micro_batches, shares
+from prentice.training.config import LaunchConfig
 from prentice.training.engine import ForestModel
 from prentice.training.forest import Batch, Row, pad, plant
 from prentice.training.items import Item
+from prentice.training.launch import train_in_processes
 from prentice.training.loop import Loop
 from prentice.training.method import Method
 from prentice.training.preference.config import PreferenceConfig
@@ -310,6 +312,18 @@ def test_small_micro_batches_give_the_curve_of_one_large_batch(base: Path, tmp_p
     assert [line["loss"] for line in cut] == pytest.approx([line["loss"] for line in whole], rel=1e-4)
     assert cut[-1]["val_loss"] == pytest.approx(whole[-1]["val_loss"], rel=1e-4)
     assert sum(line["tokens"] for line in cut) > sum(line["tokens"] for line in whole)
+
+
+def test_two_processes_give_the_curve_of_one(base: Path, tmp_path: Path, one_thread: None) -> None:
+    rows = pairs(12, val=2)
+    dataset = write_pairs(tmp_path / "pairs", rows)
+    config = CONFIG.model_copy(update={"micro_tokens": 60})
+    train(base, tmp_path / "one", rows, config)
+    launch = LaunchConfig(processes=2)
+    done = train_in_processes(config, launch, dataset=dataset, base=base, out=tmp_path / "two", source=SOURCE)
+    assert done.figures["val_loss"] == pytest.approx(curve(tmp_path / "one")[-1]["val_loss"], rel=1e-4)
+    one, two = ([line["loss"] for line in curve(tmp_path / name)] for name in ("one", "two"))
+    assert two == pytest.approx(one, abs=1e-4)
 
 
 SCRIPT = """

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from prentice.curation.expression import Expression
-from prentice.curation.facts import check_names
 from prentice.curation.rows import Render, Row, make_row
 from prentice.curation.selection import AGAIN, Attempt, attempts_of, drop_failed
 from prentice.errors import PrenticeError
@@ -27,13 +26,13 @@ class Material:
         attempts: all of them; `fate` says why one takes no part.
         rows: episode → a row for each of its turns.
         values: episode → how good it is; an episode of which that is not known is not in it.
-        text: of the expression that says how good.
+        better: the expression that says how good.
     """
 
     attempts: Sequence[Attempt]
     rows: Mapping[str, Sequence[Row]]
     values: Mapping[str, float]
-    text: str
+    better: Expression
     used: set[tuple[str, int]] = field(default_factory=set)
     """Replies that stand in a pair, or have a thumb."""
     lost: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -95,17 +94,15 @@ def material(episodes: Iterable[Episode], better: str, render: Render, progress:
 
     Args:
         better: an expression over an episode's facts; more is better.
-    Raises: DataError if an episode is of the test split; ConfigError if no episode has what `better` names.
+    Raises: DataError if an episode is of the test split.
     """
     attempts = attempts_of(episodes)
     rows = _rows(attempts, render, progress)
     taking_part = drop_failed(attempts)
     expression = Expression(better, "pairs.better")
-    if taking_part:
-        check_names(expression, (a.facts for a in taking_part))
     known = [a for a in taking_part if all(name in a.facts for name in expression.names)]
     values = {a.episode.id: expression.number(a.facts) for a in known}
-    return Material(attempts, rows, values, expression.text)
+    return Material(attempts, rows, values, expression)
 
 
 def place_of(row: Row) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from prentice.curation.critic import Judged
+from prentice.curation.facts import check_names
 from prentice.curation.material import Material
 from prentice.curation.rows import Render, Row, demonstrated, make_row
 from prentice.curation.selection import AGAIN, Attempt
@@ -55,15 +56,21 @@ def parting(one: Sequence[Row], other: Sequence[Row]) -> tuple[Row, Row] | str:
     return SAME
 
 
-def from_episodes(material: Material) -> list[Candidate]:
-    """The reply of the better attempt over that of the worse, for every two attempts at one case that differ in it."""
+def from_episodes(material: Material, *, strict: bool = True) -> list[Candidate]:
+    """The reply of the better attempt over that of the worse, for every two attempts at one case that differ in it.
+
+    Raises: ConfigError if it is strict, and no attempt has what says how good it is.
+    """
     found: list[Candidate] = []
-    for attempts in material.cases:
+    cases = material.cases
+    if strict and cases:
+        check_names(material.better, (attempt.facts for attempts in cases for attempt in attempts))
+    for attempts in cases:
         for a, b in _decided(material, attempts):
             good, bad = material.values[a.episode.id], material.values[b.episode.id]
             sides = _sides(material, a, b)
             if sides is not None:
-                found.append(Candidate(*sides, "episodes", f"`{material.text}` is {good:g} against {bad:g}"))
+                found.append(Candidate(*sides, "episodes", f"`{material.better.text}` is {good:g} against {bad:g}"))
         reason = _why_none(material, attempts)
         for attempt in attempts if reason else ():
             for row in material.rows[attempt.episode.id]:

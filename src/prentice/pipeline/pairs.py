@@ -30,7 +30,7 @@ from prentice.records import Episode, Manifest, Usage, digest
 from prentice.records.filters import Filter
 from prentice.records.parquet import MANIFEST
 from prentice.records.store import Store
-from prentice.rollouts import play_all
+from prentice.rollouts import SHAPE_REPLIES, play_all, run_id
 from prentice.runs import read_record
 
 FOLDER, ATTEMPTS = "pairs", "attempts.db"
@@ -50,13 +50,19 @@ class Made:
 
 def pairs_inputs(project: Project) -> list[JsonValue]:
     """All that they depend on besides the student; hashed to know whether to make them again."""
+    config, rollout = project.config.pairs, project.config.rollout
+    spec = project.config.teacher.model
+    run = run_id(project.task, project.identity(spec), "teacher", "train", rollout)
+    filters = [Filter(run=run), *([Filter.parse(config.where)] if config.where else [])]
     with project.store() as store:
-        episodes = _stored(project, store)
-        said = store.feedback_on([e.id for e in episodes])
-        content = sorted(store.content_hashes([e.id for e in episodes]).items())
-    told = digest([each.model_dump(mode="json") for each in said])
-    kind = project.config.train.preference.loss
-    return [kind, project.config.pairs.content(), project.task.fingerprint(), digest(content), told]
+        ids = sorted({name for each in filters for name in store.ids(each)})
+        said = digest([each.model_dump(mode="json") for each in store.feedback_on(ids)])
+        content = digest(sorted(store.content_hashes(ids).items()))
+    inputs: list[JsonValue] = [project.config.train.preference.loss, config.content(), content, said]
+    inputs += [project.task.fingerprint(), rollout.model_dump(mode="json", include={"cases", "tries"})]
+    if config.student_tries:
+        inputs += [project.config.export.quantization, rollout.model_dump(mode="json", include={*SHAPE_REPLIES})]
+    return inputs
 
 
 def make_pairs(project: Project, student: catalogue.Model | None, progress: Progress) -> Made:
@@ -105,7 +111,7 @@ def _candidates(
     sources = project.config.pairs.sources
     found = from_edits(made_of, render) if "edits" in sources else []
     if "episodes" in sources:
-        found += from_episodes(made_of)
+        found += from_episodes(made_of, strict=not found)
     if "critic" not in sources:
         return found, ()
     sides = undecided(made_of, project.config.pairs.per_case)
