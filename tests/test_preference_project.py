@@ -120,6 +120,7 @@ def test_the_preference_step_makes_its_pairs_and_starts_from_the_fine_tuned_stud
     _, pairs = read_rows(made.parent, PAIRS)
     kinds = {d.kind: d.folder for d in descendants(folder / ".prentice", [pairs[0].episodes[1]])}
     assert kinds["checkpoint"].startswith("train/")
+    assert kinds["dataset"].startswith("pairs/"), "the worse reply's episode is in no other"
     with context.project.store() as store:
         feedback = Feedback(id="f", episode=pairs[0].episodes[0], name="success", value=False, at=utc_now())
         store.add_feedback([feedback])
