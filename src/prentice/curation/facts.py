@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from prentice.curation.expression import Expression, Scalar
 from prentice.errors import ConfigError
-from prentice.records import Episode, Message
+from prentice.records import Episode
+from prentice.records.chats import said
 from prentice.records.feedback import SUCCESS
 
 FACTS: Mapping[str, str] = {
@@ -56,11 +57,6 @@ def turn_facts(episode: Episode, about_episode: Mapping[str, Scalar]) -> list[di
         if metric.turn is not None and metric.turn < len(rows):
             rows[metric.turn][metric.name] = metric.value
     return rows
-
-
-def said(message: Message) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """What a reply says: its text and the tools it calls, without the ids of the calls."""
-    return message.content, tuple((call.name, call.arguments) for call in message.tool_calls)
 
 
 def check_names(expression: Expression, rows: Iterable[Mapping[str, Scalar]]) -> None:

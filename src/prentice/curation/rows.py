@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue, TypeAdapter
 
-from prentice.curation.facts import said
 from prentice.records import Episode, Example, Message, Request, Tool, Turn, digest
-from prentice.records.chats import DISCONNECTED
+from prentice.records.chats import DISCONNECTED, said
 
 Render = Callable[[str, Mapping[str, JsonValue]], Request]
 """The student's prompt for a prompt's name and inputs. It is all that curation knows of a task."""

@@ -54,7 +54,7 @@ def descendants(home: Path, ids: Collection[str]) -> list[Descendant]:
     """The datasets, checkpoints and exports that were made from any of these episodes."""
     found: list[Descendant] = []
     wanted = set(ids)
-    for dataset in sorted(home.glob(f"curate/*/{MANIFEST}")):
+    for dataset in (*sorted(home.glob(f"curate/*/{MANIFEST}")), *sorted(home.glob(f"pairs/*/{MANIFEST}"))):
         if learnt_from := tuple(sorted(wanted & _kept(dataset.with_name(LEDGER)))):
             found.append(_descendant(home, "dataset", dataset, learnt_from))
             found += _trained_on(home, read_record(Manifest, dataset).hash, learnt_from)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from prentice.config import StageConfig, build, read_toml
-from prentice.curation import CurateConfig
+from prentice.curation import CurateConfig, PairsConfig
 from prentice.errors import ConfigError, UnknownNameError
 from prentice.evaluation import EvaluateConfig
 from prentice.models.fetch import sha256_of
@@ -97,6 +97,8 @@ class ProjectConfig(StageConfig):
     """How the teacher is rolled out on the training cases."""
     curate: CurateConfig = CurateConfig()
     """Which of its work is learnt from."""
+    pairs: PairsConfig = PairsConfig()
+    """What preference learning learns from."""
     train: TrainConfig = TrainConfig()
     """How the student learns."""
     export: ExportConfig = ExportConfig()

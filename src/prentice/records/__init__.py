@@ -14,7 +14,7 @@ from prentice.records.chats import (
     Usage,
 )
 from prentice.records.checkpoints import Checkpoint, Exported, ModelSource
-from prentice.records.datasets import Example, Ledger, Manifest
+from prentice.records.datasets import Example, Ledger, Manifest, Pair, PairSource, Thumb
 from prentice.records.episodes import (
     Demonstration,
     Episode,
@@ -45,6 +45,8 @@ __all__ = [
     "Message",
     "Metric",
     "ModelSource",
+    "Pair",
+    "PairSource",
     "PolicyResult",
     "Record",
     "Reply",
@@ -53,6 +55,7 @@ __all__ = [
     "Role",
     "Sampling",
     "Split",
+    "Thumb",
     "TokenLogprob",
     "Tool",
     "ToolCall",

@@ -31,6 +31,11 @@ class Message(Record):
     tool_call_id: str | None = None
 
 
+def said(message: Message) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """What a reply says: its text and the tools it calls, without the ids of the calls."""
+    return message.content, tuple((call.name, call.arguments) for call in message.tool_calls)
+
+
 class Tool(Record):
     """A tool that the policy may call; `parameters` is a JSON schema."""
 

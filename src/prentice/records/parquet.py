@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from prentice.errors import DataError
-from prentice.records.base import Record, digest
+from prentice.records.base import Record, digest, first_fault
 from prentice.records.chats import Message, Tool
-from prentice.records.datasets import Example, Manifest
+from prentice.records.datasets import Example, Manifest, Pair, Thumb
 from prentice.runs import folder_atomic, read_record
 
 if TYPE_CHECKING:
@@ -27,9 +28,70 @@ if TYPE_CHECKING:
 
 ROWS, LEDGER, MANIFEST, SUMS = "rows.parquet", "ledger.parquet", "manifest.json", "SHA256SUMS"
 KEPT = "kept"
-_REMAKE = "make the dataset again with `prentice curate`"
-_MESSAGES = TypeAdapter(tuple[Message, ...])
-_TOOLS = TypeAdapter(tuple[Tool, ...])
+_MESSAGES: TypeAdapter[Any] = TypeAdapter(tuple[Message, ...])
+_TOOLS: TypeAdapter[Any] = TypeAdapter(tuple[Tool, ...])
+_MESSAGE: TypeAdapter[Any] = TypeAdapter(Message)
+R = TypeVar("R", Example, Pair, Thumb)
+
+
+@dataclass(frozen=True)
+class Form(Generic[R]):
+    """How one kind of rows lies in columns.
+
+    Args:
+        kind: of the rows.
+        columns: name → type of polars; the names are fields of the record.
+        texts: fields that are kept as JSON text.
+        command: what makes such a dataset again.
+    """
+
+    kind: type[R]
+    columns: Mapping[str, str]
+    texts: Mapping[str, TypeAdapter[Any]]
+    command: str
+
+    @property
+    def hint(self) -> str:
+        """What to do where one is damaged."""
+        return f"make the dataset again with `{self.command}`"
+
+    def row(self, record: R) -> tuple[Any, ...]:
+        """The record's columns."""
+        values = {name: getattr(record, name) for name in self.columns}
+        return tuple(
+            self.texts[name].dump_json(value).decode() if name in self.texts else value
+            for name, value in values.items()
+        )
+
+    def record(self, columns: Mapping[str, Any]) -> R:
+        """The record of a row; raises ValidationError."""
+        read = {name: adapter.validate_json(columns[name] or "") for name, adapter in self.texts.items()}
+        return self.kind.model_validate({**columns, **read})
+
+
+_PLACE = {"id": "String", "episode": "String", "case": "String", "turn": "Int64", "split": "String"}
+_CHAT = {"messages": "String", "tools": "String", "reply": "String"}
+_CHAT_TEXTS = {"messages": _MESSAGES, "tools": _TOOLS, "reply": _MESSAGE}
+EXAMPLES = Form(Example, {**_PLACE, **_CHAT, "weight": "Float64"}, _CHAT_TEXTS, "prentice curate")
+THUMBS = Form(Thumb, {**_PLACE, **_CHAT, "weight": "Float64", "good": "Boolean"}, _CHAT_TEXTS, "prentice curate pairs")
+PAIRS = Form(
+    Pair,
+    {
+        **{"episodes" if name == "episode" else name: kind for name, kind in _PLACE.items()},
+        **dict.fromkeys(("messages", "tools", "chosen", "rejected"), "String"),
+        "weight": "Float64",
+        "source": "String",
+        "reason": "String",
+    },
+    {
+        "episodes": TypeAdapter(tuple[str, ...]),
+        "messages": _MESSAGES,
+        "tools": _TOOLS,
+        "chosen": _MESSAGE,
+        "rejected": _MESSAGE,
+    },
+    "prentice curate pairs",
+)
 
 
 class LedgerRow(Record):
@@ -43,9 +105,9 @@ class LedgerRow(Record):
     """`kept`, or the reason it was dropped."""
 
 
-def rows_hash(examples: Sequence[Example]) -> str:
+def rows_hash(rows: Sequence[Record]) -> str:
     """The `hash` of a manifest: it covers every field of every row, and their order."""
-    return digest([example.model_dump(mode="json") for example in examples])
+    return digest([row.model_dump(mode="json") for row in rows])
 
 
 def write_dataset(
@@ -56,16 +118,24 @@ def write_dataset(
     Raises: ValueError if the manifest, the rows and the ledger contradict each other (a bug of the caller);
         PrenticeError if the disk is full.
     """
+    if manifest.ledger.kept != len(examples):
+        raise ValueError(f"{len(examples)} rows and {len(ledger_rows)} ledger lines against {manifest.ledger}")
+    write_rows(folder, EXAMPLES, examples, ledger_rows, manifest)
+
+
+def write_rows(
+    folder: Path, form: Form[R], rows: Sequence[R], ledger_rows: Sequence[LedgerRow], manifest: Manifest
+) -> None:
+    """As `write_dataset`, for rows of any form; of which replies several make a row, the ledger counts replies."""
     kept = sum(row.fate == KEPT for row in ledger_rows)
-    counts = (len(examples), len(ledger_rows))
-    if (manifest.ledger.kept, manifest.ledger.rows_in) != counts or kept != len(examples):
-        raise ValueError(f"{counts[0]} rows and {counts[1]} ledger lines ({kept} kept) against {manifest.ledger}")
-    if manifest.hash != rows_hash(examples):
-        raise ValueError(f"manifest has hash {manifest.hash}, its rows have {rows_hash(examples)}")
+    if (manifest.ledger.kept, manifest.ledger.rows_in) != (kept, len(ledger_rows)):
+        raise ValueError(f"{len(ledger_rows)} ledger lines ({kept} kept) against {manifest.ledger}")
+    if manifest.hash != rows_hash(rows):
+        raise ValueError(f"manifest has hash {manifest.hash}, its rows have {rows_hash(rows)}")
     with folder_atomic(folder) as scratch:
         tables = {
             LEDGER: _parquet(map(_ledger_columns, ledger_rows), _LEDGER_SCHEMA),
-            ROWS: _parquet(map(_row_columns, examples), _ROW_SCHEMA),
+            ROWS: _parquet(map(form.row, rows), form.columns),
         }
         for name, data in tables.items():
             (scratch / name).write_bytes(data)
@@ -80,19 +150,23 @@ def read_dataset(folder: Path) -> tuple[Manifest, list[Example]]:
 
     Raises: DataError naming the file if it is missing, damaged, has other columns, or does not fit the manifest.
     """
+    return read_rows(folder, EXAMPLES)
+
+
+def read_rows(folder: Path, form: Form[R]) -> tuple[Manifest, list[R]]:
+    """As `read_dataset`, for rows of any form."""
     manifest = read_record(Manifest, folder / MANIFEST)
     path = folder / ROWS
-    examples: list[Example] = []
-    for number, columns in enumerate(_read(path, _ROW_SCHEMA), start=1):
+    rows: list[R] = []
+    for number, columns in enumerate(_read(path, form.columns, form.hint), start=1):
         try:
-            examples.append(_example(columns))
+            rows.append(form.record(columns))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise DataError(f"{path}: row {number}: {first['msg']}", _REMAKE) from error
-    found = rows_hash(examples)
+            raise DataError(f"{path}: row {number}: {first_fault(error)[1]}", form.hint) from error
+    found = rows_hash(rows)
     if found != manifest.hash:
-        raise DataError(f"{path}: its {len(examples)} rows have hash {found}, {MANIFEST} says {manifest.hash}", _REMAKE)
-    return manifest, examples
+        raise DataError(f"{path}: its {len(rows)} rows have hash {found}, {MANIFEST} says {manifest.hash}", form.hint)
+    return manifest, rows
 
 
 def read_ledger(folder: Path) -> list[LedgerRow]:
@@ -100,48 +174,14 @@ def read_ledger(folder: Path) -> list[LedgerRow]:
 
     Raises: DataError naming the file if it is missing, damaged or has other columns.
     """
-    return [LedgerRow.model_validate(columns) for columns in _read(folder / LEDGER, _LEDGER_SCHEMA)]
+    return [LedgerRow.model_validate(columns) for columns in _read(folder / LEDGER, _LEDGER_SCHEMA, EXAMPLES.hint)]
 
 
-_ROW_SCHEMA = {
-    "id": "String",
-    "episode": "String",
-    "case": "String",
-    "turn": "Int64",
-    "split": "String",
-    "messages": "String",
-    "tools": "String",
-    "reply": "String",
-    "weight": "Float64",
-}
 _LEDGER_SCHEMA = {"episode": "String", "turn": "Int64", "case": "String", "fate": "String"}
-
-
-def _row_columns(example: Example) -> tuple[Any, ...]:
-    return (
-        example.id,
-        example.episode,
-        example.case,
-        example.turn,
-        example.split,
-        _MESSAGES.dump_json(example.messages).decode(),
-        _TOOLS.dump_json(example.tools).decode(),
-        example.reply.model_dump_json(),
-        example.weight,
-    )
 
 
 def _ledger_columns(row: LedgerRow) -> tuple[Any, ...]:
     return row.episode, row.turn, row.case, row.fate
-
-
-def _example(columns: Mapping[str, Any]) -> Example:
-    chat = {
-        "messages": _MESSAGES.validate_json(columns["messages"] or ""),
-        "tools": _TOOLS.validate_json(columns["tools"] or ""),
-        "reply": Message.model_validate_json(columns["reply"] or ""),
-    }
-    return Example.model_validate({**columns, **chat})
 
 
 def _parquet(rows: Iterable[tuple[Any, ...]], schema: Mapping[str, str]) -> bytes:
@@ -155,34 +195,34 @@ def _parquet(rows: Iterable[tuple[Any, ...]], schema: Mapping[str, str]) -> byte
     return buffer.getvalue()
 
 
-def _read(path: Path, schema: Mapping[str, str]) -> list[dict[str, Any]]:
-    frame = _frame(path)
+def _read(path: Path, schema: Mapping[str, str], hint: str) -> list[dict[str, Any]]:
+    frame = _frame(path, hint)
     found = {name: str(kind) for name, kind in frame.schema.items()}
     if found != schema:
         wrong = sorted({*found.items()} ^ {*schema.items()})
         names = ", ".join(dict.fromkeys(f"{name!r}" for name, _ in islice(wrong, 6)))
-        raise DataError(f"{path}: unexpected columns: missing, added or of another type: {names}", _REMAKE)
+        raise DataError(f"{path}: unexpected columns: missing, added or of another type: {names}", hint)
     return frame.to_dicts()
 
 
-def _frame(path: Path) -> polars.DataFrame:
+def _frame(path: Path, hint: str) -> polars.DataFrame:
     import polars as pl
 
-    data = _bytes(path)
-    sums = _bytes(path.parent / SUMS).decode("ascii", "replace").splitlines()
+    data = _bytes(path, hint)
+    sums = _bytes(path.parent / SUMS, hint).decode("ascii", "replace").splitlines()
     if f"{_sha256(data)}  {path.name}" not in sums:  # before decoding: polars panics on some damaged bytes
-        raise DataError(f"{path}: damaged: its {len(data)} bytes do not have the checksum in {SUMS}", _REMAKE)
+        raise DataError(f"{path}: damaged: its {len(data)} bytes do not have the checksum in {SUMS}", hint)
     try:
         return pl.read_parquet(io.BytesIO(data))
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path}: not a parquet file: {str(error).splitlines()[0]}", _REMAKE) from error
+        raise DataError(f"{path}: not a parquet file: {str(error).splitlines()[0]}", hint) from error
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: Path, hint: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}", _REMAKE) from error
+        raise DataError(f"{path}: {error.strerror or error}", hint) from error
 
 
 def _sha256(data: bytes) -> str:

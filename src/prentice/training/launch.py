@@ -20,12 +20,14 @@ import torch
 from prentice.errors import ConfigError, TrainingError
 from prentice.progress import Progress, Silent
 from prentice.records import Checkpoint, ModelSource
-from prentice.records.parquet import ROWS, read_dataset
 from prentice.runs import read_record, write_atomic
 from prentice.training.config import LaunchConfig, SFTConfig
 from prentice.training.hardware import launched
+from prentice.training.preference.config import PreferenceConfig
+from prentice.training.preference.train import check_preferences
 from prentice.training.run import RECORD
-from prentice.training.start import SomeTokens, open_checker
+from prentice.training.sft import check_examples
+from prentice.training.start import SomeTokens
 from prentice.training.worker import ERROR, Fault, Job
 
 LOG, JOB = "processes.log", "job.json"
@@ -34,7 +36,7 @@ _SILENT = Silent()
 
 
 def train_in_processes(
-    config: SFTConfig,
+    config: SFTConfig | PreferenceConfig,
     launch: LaunchConfig,
     *,
     dataset: Path,
@@ -44,11 +46,12 @@ def train_in_processes(
     serving_tokens: SomeTokens | None = None,
     progress: Progress = _SILENT,
 ) -> Checkpoint:
-    """As `train_sft`, by several processes; any number of them goes on where another number stood.
+    """As `train_sft` or `train_preference`, by several processes; any number of them goes on where another stood.
 
     Args:
+        config: of the method; it says which one.
         launch: how many, or accelerate's configuration.
-    Raises: TrainingError as `train_sft`, or with the last words of a process that ended otherwise; ConfigError if
+    Raises: TrainingError as these, or with the last words of a process that ended otherwise; ConfigError if
         there is no such configuration file, or it asks for what is not done here.
     """
     if launch.accelerate and not Path(launch.accelerate).is_file():
@@ -57,14 +60,15 @@ def train_in_processes(
             "write one with `accelerate config --config_file FILE`",
         )
     processes, _ = launched(launch, Path())
-    _, examples = read_dataset(dataset)
-    open_checker(config.max_tokens, dataset / ROWS, base, serving_tokens).check(examples)
+    if isinstance(config, PreferenceConfig):
+        rows = check_preferences(config, dataset, base, serving_tokens)
+    else:
+        rows = check_examples(config, dataset, base, serving_tokens)
     out.mkdir(parents=True, exist_ok=True)
     (out / ERROR).unlink(missing_ok=True)
     on_cpu = not torch.cuda.is_available()
     job = Job(config=config, dataset=dataset, base=base, out=out, source=source, on_cpu=on_cpu)
     write_atomic(out / JOB, job.model_dump_json())
-    rows = sum(example.split == "train" for example in examples)
     progress.say(f"training in {processes} processes; they write to {out / LOG}")
     with _started(launch, processes, out, on_cpu=on_cpu) as process:
         _look_on(process, out, round(rows * config.epochs), progress)

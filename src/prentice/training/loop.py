@@ -243,7 +243,7 @@ class Loop:
         """What is known of the weights as they are; remembers them if they are the best so far."""
         found: dict[str, float] = {}
         if self.val_rows:
-            found["val_loss"] = self._val_loss()
+            found |= self._measured()
         if self.judge is not None:
             found["score"] = self.judge()
         if not found:
@@ -255,20 +255,23 @@ class Loop:
             self.best, self.good = self._copy(), None
         return found
 
-    def _val_loss(self) -> float:
+    def _measured(self) -> dict[str, float]:
+        """The validation loss, and what else the method finds."""
         when = f"in the validation after step {self.course.step}"
-        value = torch.zeros(1, dtype=torch.float64, device=self.model.device)
+        measures = {"loss": self.method.measure or self.method.loss, **self.method.also}
+        value = torch.zeros(len(measures), dtype=torch.float64, device=self.model.device)
         with torch.no_grad():
-            measure, rows = self.method.measure or self.method.loss, self._prepared(self.val_rows)
+            rows = self._prepared(self.val_rows)
             total = self.method.size(rows)
             for part in self._mine(rows):
                 batch = self._batch(part, when)
                 with memory_named(*self._at_once(part, when, batch)):
                     logprobs = self.wrapped(batch)
-                    loss = measure(logprobs, batch)
-                    check_loss(loss, logprobs, batch, part, (self.where, when, self.plan.section))
-                    value += loss.item() / total
-        return float(self.accelerator.reduce(value, "sum"))
+                    found = torch.stack([measure(logprobs, batch) for measure in measures.values()])
+                    check_loss(found[0], logprobs, batch, part, (self.where, when, self.plan.section))
+                    value += found.double() / total
+        told = self.accelerator.reduce(value, "sum").tolist()
+        return {f"val_{name}": each for name, each in zip(measures, told, strict=True)}
 
     def _copy(self) -> dict[str, Tensor]:
         return {name: w.clone() for name, w in state.trained(self.model).items()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -39,6 +39,7 @@ class Method:
         measure: the validation loss, where it is another than the method's.
         reference: whether `loss` needs `given["reference"]`.
         prepare: what each step has to find out before it begins.
+        also: what else a validation finds, by name; each is summed and divided as the loss is.
     """
 
     name: str
@@ -47,3 +48,4 @@ class Method:
     measure: Loss | None = None
     reference: bool = False
     prepare: Prepare | None = None
+    also: Mapping[str, Loss] = field(default_factory=dict)

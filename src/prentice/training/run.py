@@ -297,7 +297,7 @@ class Run:
         if self.difference is not None:
             figures["gradient_difference"] = self.difference
         kept = max((line for line in course.curve if "val_loss" in line or "score" in line), key=_goodness, default={})
-        figures |= {name: kept[name] for name in ("val_loss", "score") if name in kept}
+        figures |= {name: value for name, value in kept.items() if name == "score" or name.startswith("val_")}
         return figures if self.fresh is None else {**figures, "rows": visits, **self.fresh.figures()}
 
 

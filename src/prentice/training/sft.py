@@ -12,7 +12,7 @@ from prentice.training.config import SFTConfig
 from prentice.training.losses import importance_loss, sft_loss
 from prentice.training.method import Method
 from prentice.training.run import ALONE, Links, Origin, Run, finished_checkpoint
-from prentice.training.start import open_start
+from prentice.training.start import SomeTokens, open_checker, open_start
 
 SFT = Method("sft", sft_loss)
 # weighted by importance, a row that the student unlearns would seem learnt: validation looks at the plain loss
@@ -45,6 +45,16 @@ def train_sft(
     _, examples = read_dataset(dataset)
     where = dataset / ROWS
     return train_examples(config, examples, where, base=base, out=out, source=source, links=links, progress=progress)
+
+
+def check_examples(config: SFTConfig, dataset: Path, base: Path, serving_tokens: SomeTokens | None) -> int:
+    """See that every row of the dataset can be trained; returns how many there are to train on.
+
+    Raises: TrainingError naming the first that cannot.
+    """
+    _, examples = read_dataset(dataset)
+    open_checker(config.max_tokens, dataset / ROWS, base, serving_tokens).check(examples)
+    return sum(example.split == "train" for example in examples)
 
 
 def train_examples(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedType
@@ -19,6 +20,7 @@ from prentice.errors import PrenticeError
 from prentice.records import ModelSource
 from prentice.runs import write_atomic
 from prentice.training.config import SFTConfig
+from prentice.training.preference.config import PreferenceConfig
 
 ERROR = "error.json"
 
@@ -28,7 +30,7 @@ class Job(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    config: SFTConfig
+    config: SFTConfig | PreferenceConfig
     dataset: Path
     base: Path
     out: Path
@@ -45,12 +47,17 @@ class Fault(BaseModel):
 
 def work(job: Job) -> None:
     """This process's part of the run."""
+    from prentice.training.preference.train import train_preference
     from prentice.training.run import Links
     from prentice.training.sft import train_sft
 
     links = Links(accelerator=_accelerator(job.on_cpu))
+    where: dict[str, Any] = {"dataset": job.dataset, "base": job.base, "out": job.out, "source": job.source}
     try:
-        train_sft(job.config, dataset=job.dataset, base=job.base, out=job.out, source=job.source, links=links)
+        if isinstance(job.config, PreferenceConfig):
+            train_preference(job.config, **where, links=links)
+        else:
+            train_sft(job.config, **where, links=links)
     except PrenticeError as error:
         write_atomic(job.out / ERROR, Fault(problem=error.problem, hint=error.hint).model_dump_json())
         raise

@@ -7,7 +7,7 @@ import typer
 from prentice.app.cli.ablate import app as ablate
 from prentice.app.cli.chat import chat
 from prentice.app.cli.check import check
-from prentice.app.cli.curate import curate
+from prentice.app.cli.curate import app as curate
 from prentice.app.cli.demo import demo
 from prentice.app.cli.doctor import doctor
 from prentice.app.cli.encoding import write_what_can_be_shown
@@ -43,7 +43,7 @@ app.command()(new)
 app.command()(check)
 app.command()(run)
 app.command()(rollout)
-app.command()(curate)
+app.add_typer(curate, name="curate")
 app.add_typer(train, name="train")
 app.command()(export)
 app.command()(evaluate)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
+from prentice.app.cli.groups import group_with
 from prentice.app.cli.options import USERS_TO_FIX, Folder, Overrides, user_errors
 from prentice.app.cli.stage import run_one
 
@@ -17,23 +17,7 @@ if TYPE_CHECKING:
     from prentice.pipeline.project import MethodName
     from prentice.pipeline.training_views import What
 
-DEFAULT = "chain"
-
-
-class _Methods(TyperGroup):
-    """`prentice train FOLDER` means all methods of the project."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the default method in front where no method is named."""
-        named = next((each for each in args if not each.startswith("-")), None)
-        asks_for_help = named is None and "--help" in args
-        if args and named not in self.commands and not asks_for_help:
-            args = [DEFAULT, *args]
-        parsed: list[str] = super().parse_args(ctx, args)
-        return parsed
-
-
-app = typer.Typer(cls=_Methods, no_args_is_help=True)
+app = typer.Typer(cls=group_with("chain"), no_args_is_help=True)
 
 
 @app.callback()
