@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,8 @@ def test_a_folder_without_a_method_is_fine_tuned(project: Path, method: list[str
 def test_help_lists_the_methods_and_says_what_a_folder_alone_means() -> None:
     for arguments in (["train", "--help"], ["train"]):
         _, text = run(*arguments)
-        assert "sft  Fine-tune" in text
+        assert re.search(r"sft +Fine-tune", text)
+        assert re.search(r"grpo +Let the student learn from its own play", text)
         assert "prentice train FOLDER" in text
     code, text = run("train", "somewhere", "--help")
     assert code == 0
