@@ -92,8 +92,8 @@ async def test_a_draw_names_every_token_and_how_likely_it_was(gguf: Path) -> Non
     drawn = [await model.draw(ASKED, HOT.model_copy(update={"seed": seed})) for seed in range(20)]
     await model.close()
     assert len({each.prompt for each in drawn}) == 1
-    assert all(len(each.tokens) == each.reply.usage.output_tokens <= 6 for each in drawn)
-    assert all(each.reply.finish_reason == "length" for each in drawn if len(each.tokens) == 6)
+    assert all(0 < len(each.tokens) <= 6 for each in drawn)
+    assert [each.reply.usage.output_tokens for each in drawn] == [len(each.tokens) for each in drawn]
     told = [each for each in drawn if each.logprobs]
     # a byte that is a part of a letter is not told of; a random model writes many
     assert 0 < len(told) < 20
