@@ -66,7 +66,7 @@ class Ablation(Record):
     """What was compared and what came of it."""
 
     version: Literal[1] = 1
-    kind: Literal["curation", "sizes"]
+    kind: Literal["curation", "sizes", "play"]
     task: str
     cases: int
     split: str

@@ -22,11 +22,11 @@ def plot(ablation: Ablation) -> str:
     from matplotlib.figure import Figure
 
     arms = len(ablation.tables[0].arms)
-    height = 1.6 + 0.5 * arms if ablation.kind == "curation" else 4.0
+    height = 1.6 + 0.5 * arms if ablation.kind != "sizes" else 4.0
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor=PAPER)
         axes = figure.add_subplot(facecolor=PAPER)
-        (_arms if ablation.kind == "curation" else _sizes)(axes, ablation)
+        (_sizes if ablation.kind == "sizes" else _arms)(axes, ablation)
         axes.tick_params(which="both", length=0)
         axes.spines["left"].set_visible(False)
         drawn = io.StringIO()

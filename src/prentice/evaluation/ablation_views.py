@@ -12,7 +12,7 @@ from rich.text import Text
 from prentice.evaluation.ablation import Ablation, ArmResult, Table
 from prentice.records import Interval
 
-HEADS = {"curation": "trained on", "sizes": "rows asked"}
+HEADS = {"curation": "trained on", "sizes": "rows asked", "play": "plays from"}
 NUMBERS = slice(1, 4)
 """The columns that are numbers alone."""
 

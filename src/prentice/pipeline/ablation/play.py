@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prentice.evaluation.ablation import Trained
-from prentice.pipeline.ablation.plan import Run
+from prentice.pipeline.ablation.plan import AnyRun, PlayRun, Run
 from prentice.pipeline.ablation.student import Student
 from prentice.pipeline.bases import base_gguf
-from prentice.pipeline.learning import Lesson, success
-from prentice.pipeline.learning.sft import learn
+from prentice.pipeline.learning import Lesson, grpo, sft, success
 from prentice.pipeline.project import Project
 from prentice.progress import Bar, Progress, Silent
 from prentice.records import Checkpoint, Episode, Ledger, Manifest
@@ -29,13 +28,13 @@ from prentice.tasks import Case
 RESULT = "result.json"
 
 
-def finished(home: Path, run: Run) -> Trained | None:
+def finished(home: Path, run: AnyRun) -> Trained | None:
     """What is known of a run that was done before, or None."""
     file = home / run.key / RESULT
     return read_record(Trained, file) if file.exists() else None
 
 
-def carry_out(run: Run, student: Student, cases: Sequence[Case], home: Path, bar: Bar) -> Trained:
+def carry_out(run: AnyRun, student: Student, cases: Sequence[Case], home: Path, bar: Bar) -> Trained:
     """Do the run, or what is left of it; returns what it came to, which is on disk by then.
 
     Args:
@@ -44,18 +43,20 @@ def carry_out(run: Run, student: Student, cases: Sequence[Case], home: Path, bar
     """
     folder = home / run.key
     checkpoint = _train(run, student, folder, _Within(bar, run.visits))
+    figures = checkpoint.figures if checkpoint else {}
     begun = time.perf_counter()
-    episodes = _play(run, student, cases, folder, _Within(bar, len(cases)))
+    learnt = None if checkpoint is None else folder / "train"
+    episodes = _play(run, student, learnt, cases, folder, _Within(bar, len(cases)))
     metric = student.project.config.evaluate.metric
     result = Trained(
         key=run.key,
-        rows=len(run.rows.split("train")),
-        epochs=run.sft.epochs,
-        visits=checkpoint.figures["visits"],
-        tokens=checkpoint.figures["supervised_seen"],
-        seconds=checkpoint.seconds,
+        rows=run.size,
+        epochs=run.epochs,
+        visits=figures.get("visits", 0.0),
+        tokens=figures.get("supervised_seen", 0.0),
+        seconds=checkpoint.seconds if checkpoint else 0.0,
         play_seconds=round(time.perf_counter() - begun, 3),
-        figures=dict(checkpoint.figures),
+        figures=dict(figures),
         successes=tuple(success(episodes[case.id], metric) for case in cases),
     )
     write_atomic(folder / RESULT, result.model_dump_json(indent=1) + "\n")
@@ -72,7 +73,30 @@ def tidy(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _train(run: Run, student: Student, folder: Path, progress: Progress) -> Checkpoint:
+def _train(run: AnyRun, student: Student, folder: Path, progress: Progress) -> Checkpoint | None:
+    return (
+        _by_play(run, student, folder, progress)
+        if isinstance(run, PlayRun)
+        else _by_rows(run, student, folder, progress)
+    )
+
+
+def _by_play(run: PlayRun, student: Student, folder: Path, progress: Progress) -> Checkpoint | None:
+    """None: it does not learn, or there is nothing to learn for it."""
+    from prentice.training.grpo.rows import NothingToLearnError
+
+    if not run.cases:
+        return None
+    project = student.project
+    train = project.config.train.model_copy(update={"grpo": run.grpo})
+    own = Project(project.file, home=project.home, config=project.config.model_copy(update={"train": train}))
+    try:
+        return grpo.learn(Lesson(own, run.start, Path(), Path(), folder / "train", progress))
+    except NothingToLearnError:
+        return None
+
+
+def _by_rows(run: Run, student: Student, folder: Path, progress: Progress) -> Checkpoint:
     project, examples = student.project, run.rows.examples
     ledger = [LedgerRow(episode=e.episode, turn=e.turn, case=e.case, fate=KEPT) for e in examples]
     splits = {name: len(run.rows.split(name)) for name in ("train", "val")}
@@ -82,10 +106,22 @@ def _train(run: Run, student: Student, folder: Path, progress: Progress) -> Chec
     train = project.config.train.model_copy(update={"sft": run.sft})
     own = Project(project.file, home=project.home, config=project.config.model_copy(update={"train": train}))
     gguf = base_gguf(project, student.model, Silent())
-    return learn(Lesson(own, student.model, gguf, folder / "rows", folder / "train", progress))
+    return sft.learn(Lesson(own, student.model, gguf, folder / "rows", folder / "train", progress))
 
 
-def _play(run: Run, student: Student, cases: Sequence[Case], folder: Path, progress: Progress) -> dict[str, Episode]:
+def _play(
+    run: AnyRun,
+    student: Student,
+    learnt: Path | None,
+    cases: Sequence[Case],
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Episode]:
+    """Case → episode.
+
+    Args:
+        learnt: folder of the checkpoint; None: the student as it begins.
+    """
     from prentice.models.local import LocalModel
     from prentice.training.export import export
 
@@ -93,7 +129,9 @@ def _play(run: Run, student: Student, cases: Sequence[Case], folder: Path, progr
     out = folder / "export"
     if not (out / "export.json").exists():
         unchecked = project.config.export.model_copy(update={"check_rows": 0})
-        export(unchecked, checkpoint=folder / "train", base=student.base, out=out, rows=(), progress=Silent())
+        base = run.start.safetensors if isinstance(run, PlayRun) else student.base
+        assert base is not None
+        export(unchecked, checkpoint=learnt, base=base, out=out, rows=(), progress=Silent())
     # a store of its own, which goes with the student: its episodes are nobody's to learn from
     with Store.open(folder / "plays.db", project.guard) as store:
         policy = LocalModel(next(out.glob("*.gguf")), name=f"student:{run.key}", threads=project.config.threads)
