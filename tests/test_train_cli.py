@@ -79,7 +79,13 @@ def test_a_folder_without_a_method_is_fine_tuned(project: Path, method: list[str
 def test_help_lists_the_methods_and_says_what_a_folder_alone_means() -> None:
     for arguments in (["train", "--help"], ["train"]):
         _, text = run(*arguments)
-        assert re.findall(r"│ (cpt|sft|preference|grpo|distill) ", text) == ["sft", "cpt", "preference", "distill", "grpo"]
+        assert re.findall(r"│ (cpt|sft|preference|grpo|distill) ", text) == [
+            "sft",
+            "cpt",
+            "preference",
+            "distill",
+            "grpo",
+        ]
         assert "prentice train FOLDER" in text
     code, text = run("train", "somewhere", "--help")
     assert code == 0
