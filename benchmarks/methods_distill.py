@@ -123,7 +123,7 @@ def _rows(tuned: Model) -> Path:
         return out
     cases = project.task.cases("train")[:PROMPTS]
     with Store.open(_home() / "answers.db") as store:
-        policy = LocalModel(_exported(tuned, None), name="tuned", threads=THREADS)
+        policy = LocalModel(_exported(tuned, None), name="tuned")
         run = play_all(
             project.task,
             policy,
@@ -174,7 +174,7 @@ def _played(name: str, more: Sequence[str]) -> list[bool]:
     known = _home() / f"{name}.json"
     if not known.exists():
         project, cases = _project(), _project().task.cases("test")
-        policy = LocalModel(_gguf(name, more), name=name, threads=THREADS)
+        policy = LocalModel(_gguf(name, more), name=name)
         with Store.open(_home() / "plays.db") as store:
             run = play_all(
                 project.task,
