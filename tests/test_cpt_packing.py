@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 from prentice.errors import TrainingError
 from prentice.records.documents import Document
 from prentice.training.cpt.corpus import parts
-from prentice.training.cpt.packing import Spelling, Written, beginnings, pack, spelling_of, windows
+from prentice.training.cpt.packing import Spelling, Written, pack, spelling_of, windows
 from prentice.training.cpt.perplexity import Measured
 from prentice.training.items import Item
 from tiny_models import write_tiny_llama
@@ -166,9 +166,3 @@ def test_the_interval_of_the_ratio_holds_the_truth_about_as_often_as_it_says() -
         found = Measured(sizes, [0.0] * 40, after).figures()
         held += found["perplexity_ratio_low"] <= math.exp(-0.3) <= found["perplexity_ratio_high"]
     assert held >= 51  # of 57 that are expected; fewer than 51 come in 1 of 100 such trials
-
-
-def test_what_is_compared_is_the_beginning_of_rows() -> None:
-    rows = pack([Written("a", (11, 12, 13)), Written("b", (21, 22))], PLAIN, 6)
-    assert [item.row.tokens for item in rows] == [(0, 11, 12, 13, 0, 21), (21, 22, 0)]
-    assert [item.row.tokens for item in beginnings(rows, 4)] == [(0, 11, 12, 13), (21, 22, 0)]
