@@ -178,9 +178,10 @@ def test_a_teacher_that_is_gone_is_one_clear_line(base: Path, tmp_path: Path) ->
         distill(base, tmp_path, teacher=tmp_path / "gone")
 
 
-def test_a_student_that_is_its_own_teacher_has_nothing_to_learn(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layers", [0, 2])
+def test_a_student_that_is_its_own_teacher_has_nothing_to_learn(base: Path, tmp_path: Path, layers: int) -> None:
     with pytest.raises(TrainingError, match="'tiny' is its own teacher, and has nothing to learn from itself"):
-        distill(base, tmp_path)
+        distill(base, tmp_path, CONFIG.model_copy(update={"layers": layers}))
 
 
 # --- the run

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from transformers import AutoConfig
 
 from prentice.errors import TrainingError
 from prentice.progress import Progress, Silent
@@ -108,10 +109,11 @@ def _teacher(config: DistillConfig, room: Classroom, links: Links) -> Teacher | 
     """The teacher, where the student learns more from it than the rows' text."""
     if not (config.alpha or config.hidden):
         return None
-    if room.teacher.source.sha256 == room.source.sha256 and not config.layers:
+    layers = AutoConfig.from_pretrained(room.base).get_text_config().num_hidden_layers
+    if room.teacher.source.sha256 == room.source.sha256 and config.layers in (0, layers):
         raise TrainingError(
             f"{room.source.name!r} is its own teacher, and has nothing to learn from itself",
-            "set train.distill.layers, so that a cut of it learns from the whole, or train.distill.teacher",
+            f"set train.distill.layers below {layers}, so that a cut learns from the whole, or train.distill.teacher",
         )
     gpu = torch.cuda.is_available()
     return open_teacher(
