@@ -63,11 +63,10 @@ CONFIG = CPTConfig(
 )
 """Small steps, since there are few tokens."""
 ARMS: dict[str, dict[str, Any]] = {
-    "lora": {},
     "full": {"method": "full", "learning_rate": 2e-4},
-    "no general text": {"general_share": 0.0},
+    "no_general": {"general_share": 0.0},
 }
-"""What is laid over it: the first is the product as it is used, the others show what it does better or worse."""
+"""What one would do otherwise, laid over it."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +82,19 @@ class Texts:
 def cpt_rows() -> list[Row]:
     """Perplexity after over perplexity before, of both kinds of text."""
     texts = {"domain": domain(), "general": general()}
-    base = get("smollm2-135m", offline=True)
-    assert base.safetensors is not None
-    held = {kind: _windows(each.test, base.safetensors) for kind, each in texts.items()}
-    before = _scored(load(base.safetensors), held)
-    done: dict[str, Checkpoint] = {}
-    found: dict[str, dict[str, dict[str, float]]] = {kind: {} for kind in held}
+    found, done = measured(texts, CONFIG, WORK / "run")
+    return [_row(kind, found[kind], texts[kind].near, done) for kind in texts]
+
+
+def cpt_arm_rows() -> list[Row]:
+    """The same of what one would do otherwise, each on the same texts."""
+    texts = {"domain": domain(), "general": general()}
+    rows: list[Row] = []
     for name, update in ARMS.items():
-        done[name] = learn(CONFIG.model_copy(update=update), texts, WORK / name)
-        after = _scored(_trained(base.safetensors, WORK / name), held)
-        for kind, documents in held.items():
-            tokens = [predicted(document) for document in documents]
-            found[kind][name] = Measured(tokens, before[kind], after[kind]).figures()
-    return [_row(kind, found[kind], texts[kind].near, done) for kind in held]
+        found, done = measured(texts, CONFIG.model_copy(update=update), WORK / name)
+        made = [_row(kind, found[kind], texts[kind].near, done) for kind in texts]
+        rows += [{**row, "name": f"{row['name']}_{name}"} for row in made]
+    return rows
 
 
 def domain() -> Texts:
@@ -121,23 +120,30 @@ def learn(config: CPTConfig, texts: dict[str, Texts], out: Path) -> Checkpoint:
     return train_documents(config, corpus, base=base.safetensors, out=out, source=base.source, progress=progress)
 
 
+def measured(texts: dict[str, Texts], config: CPTConfig, run: Path) -> tuple[dict[str, dict[str, float]], Checkpoint]:
+    """Train, and see how base and trained model foresee the documents that were not given, in the run's precision."""
+    base = get("smollm2-135m", offline=True).safetensors
+    assert base is not None
+    done = learn(config, texts, run)
+    held = {kind: _windows(each.test, base) for kind, each in texts.items()}
+    trained = load(run / "model") if done.kind == "full" else merge_adapter(load(base), run / "adapter")
+    narrow = config.precision == "bfloat16"
+    scores = [
+        {kind: _scores(ForestModel(model, narrow=narrow), some) for kind, some in held.items()}
+        for model in (load(base), trained)
+    ]
+    tokens = {kind: [predicted(document) for document in some] for kind, some in held.items()}
+    return {kind: Measured(tokens[kind], *(each[kind] for each in scores)).figures() for kind in held}, done
+
+
 def _windows(documents: Sequence[Document], base: Path) -> list[list[Item]]:
     tokenizer = AutoTokenizer.from_pretrained(base)
     spelling = spelling_of(tokenizer, len(tokenizer), WORK)
     return windows([spelling.write(document) for document in documents], spelling, CONFIG.max_tokens)
 
 
-def _trained(base: Path, run: Path) -> Any:
-    return load(run / "model") if (run / "model").exists() else merge_adapter(load(base), run / "adapter")
-
-
-def _scored(model: Any, texts: dict[str, list[list[Item]]]) -> dict[str, list[float]]:
-    """Log-probability of each document of each kind, in float32."""
-    forest = ForestModel(model)
-    return {kind: _scores(forest, some) for kind, some in texts.items()}
-
-
 def _scores(model: ForestModel, texts: Sequence[Sequence[Item]]) -> list[float]:
+    """Log-probability of each document."""
     found = [0.0] * len(texts)
     place = {id(item): number for number, text in enumerate(texts) for item in text}
     for part in micro_batches([item for text in texts for item in text], AT_ONCE):
@@ -148,10 +154,8 @@ def _scores(model: ForestModel, texts: Sequence[Sequence[Item]]) -> list[float]:
     return found
 
 
-def _row(kind: str, found: dict[str, dict[str, float]], near: int, done: dict[str, Checkpoint]) -> Row:
-    main, *others = ARMS
-    known, checkpoint = found[main], done[main]
-    learnt = round(checkpoint.figures["supervised_seen"])
+def _row(kind: str, known: dict[str, float], near: int, done: Checkpoint) -> Row:
+    learnt = round(done.figures["supervised_seen"])
     return {
         "name": f"cpt_{kind}_perplexity_ratio",
         "ours": known["perplexity_ratio"],
@@ -159,26 +163,18 @@ def _row(kind: str, found: dict[str, dict[str, float]], near: int, done: dict[st
         "ratio": None,
         "unit": "of the base's perplexity",
         "n": round(known["documents"]),
-        "interval": _interval(known),
+        "interval": [known["perplexity_ratio_low"], known["perplexity_ratio_high"]],
         "limit": LIMITS[kind],
         "before": known["perplexity_before"],
         "after": known["perplexity_after"],
         "tokens": round(known["tokens"]),
         "tokens_learnt": learnt,
-        "seconds": checkpoint.seconds,
-        "recipe": {name: checkpoint.recipe[name] for name in SHOWN},
-        "arms": {
-            name: {"value": found[name]["perplexity_ratio"], "interval": _interval(found[name]), "over": ARMS[name]}
-            for name in others
-        },
+        "seconds": done.seconds,
+        "recipe": {name: done.recipe[name] for name in SHOWN},
         "note": f"{WHAT[kind]}: {known['documents']:.0f} documents, {known['tokens']:,.0f} tokens, windows of "
         f"{CONFIG.max_tokens}; {near} more were too much like one that is trained on and left out; SmolLM2-135M, "
         f"{learnt:,} tokens learnt; interval: bootstrap over documents, one seed",
     }
-
-
-def _interval(figures: dict[str, float]) -> list[float]:
-    return [figures["perplexity_ratio_low"], figures["perplexity_ratio_high"]]
 
 
 def _texts(named: Sequence[tuple[str, Row]]) -> Texts:

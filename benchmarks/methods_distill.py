@@ -34,16 +34,23 @@ from side_by_side import THREADS, quiet_or_exit
 Row = dict[str, Any]
 SUPPORT = Path(__file__).parents[1] / "examples" / "support"
 LAYERS = 15
-PROMPTS = 700
+PROMPTS = 500
 """Training messages that the tuned student answers; a tenth of them validate."""
 TUNED = ("curate.max_rows=700", "train.sft.precision=bfloat16", 'train.stages=["sft", "distill"]')
-COMMON = ("train.distill.epochs=3", "train.distill.learning_rate=2e-4", "train.distill.precision=bfloat16")
+COMMON = (
+    "train.distill.epochs=3",
+    "train.distill.batch=16",
+    "train.distill.learning_rate=3e-4",
+    "train.distill.precision=bfloat16",
+)
 ARMS = {
     "text": ("train.distill.alpha=0",),
     "probabilities": (),
     "hidden": ("train.distill.hidden=1",),
+    "context": ("train.distill.context=true",),
 }
-"""What each lays over the settings: the replies alone; the teacher's 32 likeliest tokens; hidden states besides."""
+"""What each lays over the settings: the replies alone; the teacher's 32 likeliest tokens at each place of them; hidden
+states besides; the teacher's word on the messages too."""
 TURNS, BLOCK = 120, 10
 """Held-out messages that both sizes answer for the speed, and how many in a row."""
 
@@ -116,7 +123,7 @@ def _rows(tuned: Model) -> Path:
         return out
     cases = project.task.cases("train")[:PROMPTS]
     with Store.open(_home() / "answers.db") as store:
-        policy = LocalModel(_exported(tuned, None), name="tuned", threads=THREADS)
+        policy = LocalModel(_exported(tuned, None), name="tuned")
         run = play_all(
             project.task,
             policy,
@@ -167,7 +174,7 @@ def _played(name: str, more: Sequence[str]) -> list[bool]:
     known = _home() / f"{name}.json"
     if not known.exists():
         project, cases = _project(), _project().task.cases("test")
-        policy = LocalModel(_gguf(name, more), name=name, threads=THREADS)
+        policy = LocalModel(_gguf(name, more), name=name)
         with Store.open(_home() / "plays.db") as store:
             run = play_all(
                 project.task,

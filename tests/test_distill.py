@@ -26,7 +26,7 @@ from prentice.training.distill.config import DistillConfig
 from prentice.training.distill.cut import spread, write_cut
 from prentice.training.distill.soft import IDS, LOGS
 from prentice.training.distill.teacher import TEXT_ONLY, Teacher, TeacherFiles, open_teacher
-from prentice.training.distill.train import Classroom, distill_examples
+from prentice.training.distill.train import Classroom, distill_examples, with_context
 from prentice.training.distill.writing import OnPolicy, Writer
 from prentice.training.engine import ForestModel
 from prentice.training.items import Item
@@ -36,7 +36,7 @@ from prentice.training.visits import Passes
 from test_pipeline import write_project
 from test_training_sft import curve
 from tiny_models import write_tiny_llama
-from training_models import examples, write_family
+from training_models import begin_with, examples, write_family
 
 SOURCE = ModelSource(name="tiny", source="path:tiny", sha256="0" * 64)
 OTHER = ModelSource(name="other", source="path:other", sha256="1" * 64)
@@ -214,6 +214,22 @@ def test_the_first_validation_loss_is_the_divergence_that_transformers_gives(
     assert done.figures["val_loss"] == pytest.approx(total / weight, rel=1e-4)
 
 
+def test_context_supervises_all_but_what_rows_begin_with_and_validates_on_replies(base: Path, tmp_path: Path) -> None:
+    items = items_of(base, 12)
+    common = begin_with([item.row.tokens for item in items])
+    wide = with_context(items)
+    assert common > 10
+    assert [item.row.tokens for item in wide] == [item.row.tokens for item in items]
+    assert {len(item.row.prompt) for item in wide} == {common}
+    config = CONFIG.model_copy(update={"layers": 1, "epochs": 1, "learning_rate": 1e-12})
+    plain, context = (
+        distill(base, tmp_path, config.model_copy(update={"context": on}), out=f"context {on}") for on in (False, True)
+    )
+    assert context.figures["val_loss"] == pytest.approx(plain.figures["val_loss"], rel=1e-4)
+    assert context.figures["supervised_seen"] == sum(len(item.row.tokens) - common for item in items)
+    assert context.figures["supervised_seen"] > 2 * plain.figures["supervised_seen"]
+
+
 def test_text_alone_needs_no_teacher_and_is_fine_tuning(base: Path, tmp_path: Path) -> None:
     done = distill(base, tmp_path, CONFIG.model_copy(update={"alpha": 0.0}), teacher=tmp_path / "gone")
     assert done.figures["loss_last"] < done.figures["loss_first"]
@@ -243,7 +259,7 @@ class StopAfter(Silent):
 
 
 WAYS: dict[str, dict[str, Any]] = {
-    "cut": {"layers": 1},
+    "cut": {"layers": 1, "context": True},
     "hidden": {"layers": 1, "hidden": 0.5, "alpha": 0.5},
     "on policy": {"on_policy": 0.5, "divergence": "jensen_shannon", "reply_tokens": 6},
     "adapter": {"method": "lora", "lora_rank": 4},
@@ -312,6 +328,7 @@ def test_the_share_of_rows_that_the_student_writes_is_drawn_anew_at_each_step(ba
     ("settings", "said"),
     [
         ("train.distill.on_policy=0.5 train.distill.alpha=0.5", "on_policy = 0.5 needs alpha = 1"),
+        ("train.distill.context=true train.distill.alpha=0", "context needs alpha = 1 and on_policy = 0"),
         ("train.distill.layers=1 train.distill.method=lora", 'layers = 1 needs method = "full"'),
         ("train.distill.layers=2 train.distill.keep=[0,1,2]", "keep names 3 layers, and layers = 2"),
     ],

@@ -216,3 +216,10 @@ def test_the_hash_of_documents_is_what_they_say_wherever_they_lie(tmp_path: Path
     assert documents_hash(("a",), tmp_path) == documents_hash(("b",), tmp_path)
     assert documents_hash(("a",), tmp_path) != documents_hash(("c",), tmp_path)
     assert read_documents(("a",), tmp_path).hash == read_documents(("b",), tmp_path).hash
+
+
+def test_the_government_corpus_is_read_whole(data: Path) -> None:
+    read = read_documents(("gov_corpus.jsonl",), data)
+    assert read.ledger == Ledger(rows_in=1484, kept=1484, dropped={})
+    purpose = next(d for d in read.documents if d.id == "gsam-501.101")
+    assert purpose.content.startswith("GSAM 501.101 Purpose.\n\n(a) The General Services Acquisition Regulation")

@@ -15,6 +15,7 @@ from prentice.app.cli.main import app
 from prentice.app.cli.train_views import SHOWN_FAULTS, print_truth
 from prentice.errors import PrenticeError
 from prentice.pipeline import Context, Project, run_stage
+from prentice.pipeline.project import METHODS
 from prentice.pipeline.training_views import look_at_rows
 from prentice.progress import Silent
 from prentice.records import Example, Message, ToolCall
@@ -79,7 +80,7 @@ def test_a_folder_without_a_method_is_fine_tuned(project: Path, method: list[str
 def test_help_lists_the_methods_and_says_what_a_folder_alone_means() -> None:
     for arguments in (["train", "--help"], ["train"]):
         _, text = run(*arguments)
-        assert re.findall(r"│ (cpt|sft|preference|grpo|distill) ", text) == ["sft", "cpt", "preference", "distill"]
+        assert re.findall(r"│ (cpt|sft|preference|grpo|distill) ", text) == list(METHODS)
         assert "prentice train FOLDER" in text
     code, text = run("train", "somewhere", "--help")
     assert code == 0

@@ -84,7 +84,7 @@ def value_and_slope(batch: Batch, now: float, kl: float = 0.0, most: float = 2.0
     """The loss where the token has the probability `now`, and its derivative by the log-probability."""
     logprobs = torch.tensor([math.log(now)], requires_grad=True)
     loss: Tensor = grpo_loss(LOW, HIGH, kl, most)(logprobs, batch)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert logprobs.grad is not None
     return loss.item(), logprobs.grad.item()
 

@@ -97,7 +97,7 @@ def ours(base: Path, rollouts: Sequence[Stored], config: GRPOConfig) -> tuple[fl
     batch = model.batch([item.row for item in items])
     # ratios near 1: what is "old" lies within half a unit of what is now
     loss = method.loss(model(batch), batch) / method.size(items)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     return loss.item(), {name: p.grad for name, p in adapted(model.model).items() if p.grad is not None}, model
 
 

@@ -66,7 +66,7 @@ class Ablation(Record):
     """What was compared and what came of it."""
 
     version: Literal[1] = 1
-    kind: Literal["curation", "sizes", "stages"]
+    kind: Literal["curation", "sizes", "stages", "play"]
     task: str
     cases: int
     split: str

@@ -12,7 +12,7 @@ from rich.text import Text
 from prentice.evaluation.ablation import Ablation, ArmResult, Table
 from prentice.records import Interval
 
-HEADS = {"curation": "trained on", "sizes": "rows asked", "stages": "trained by"}
+HEADS = {"curation": "trained on", "sizes": "rows asked", "stages": "trained by", "play": "plays from"}
 NUMBERS = slice(1, 4)
 """The columns that are numbers alone."""
 

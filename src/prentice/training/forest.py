@@ -256,7 +256,7 @@ def _grow(rows: Sequence[Row]) -> tuple[list[int], list[int], list[tuple[int, ..
     order = sorted(range(len(rows)), key=lambda i: rows[i].tokens)
     # the last token of a row predicts nothing, so it is no node
     inputs = [rows[i].tokens[:-1] for i in order]
-    shared = [0, *(_common(a, b) for a, b in pairwise(inputs)), 0]
+    shared = [0, *(common_beginning(a, b) for a, b in pairwise(inputs)), 0]
     ids: list[int] = []
     positions: list[int] = []
     paths: list[tuple[int, ...]] = [()] * len(rows)
@@ -300,7 +300,8 @@ def _groups(runs: Sequence[_Run]) -> list[list[_Run]]:
     return groups
 
 
-def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+def common_beginning(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """Tokens at the beginning that both have."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 

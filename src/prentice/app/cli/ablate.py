@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prentice.evaluation.ablation import Ablation
+    from prentice.pipeline import Project
+    from prentice.progress import Progress
 
 app = typer.Typer(
     help="Train the same student on other rows, on fewer, or by fewer methods, and compare.", no_args_is_help=True
@@ -42,6 +44,9 @@ def curation(project: Folder, set_: Overrides = None, dry_run: DryRun = False) -
 def sizes(project: Folder, set_: Overrides = None, dry_run: DryRun = False) -> None:
     """How many examples the task needs: students on 10, 30, 100, … curated rows, over seeds.
 
+    Where the last method of [train] is grpo: on 10, 30, 64 training cases to play, from the base and from what the
+    methods before have made of it.
+
     What is done is not done again: the same command goes on from where it was stopped. Settings: `ablate` in
     prentice.toml. Exit code: 0 done, 2 something to fix.
     """
@@ -51,11 +56,25 @@ def sizes(project: Folder, set_: Overrides = None, dry_run: DryRun = False) -> N
     from prentice.pipeline.ablation.sizes import ablate_sizes
 
     with user_errors():
-        opened = Project(project, set_ or ())
-        if dry_run:
+        opened, progress = Project(project, set_ or ()), terminal_progress()
+        if opened.config.train.chain[-1] == "grpo":
+            _by_play(opened, progress, dry_run=dry_run)
+        elif dry_run:
             _say(forecast_sizes(opened))
-            return
-        _show(*ablate_sizes(opened, terminal_progress()))
+        else:
+            _show(*ablate_sizes(opened, progress))
+
+
+def _by_play(project: Project, progress: Progress, *, dry_run: bool) -> None:
+    from prentice.pipeline import Context
+    from prentice.pipeline.ablation.reinforced import ablate_play, forecast_play
+    from prentice.pipeline.training_views import curated
+
+    if dry_run:
+        _say(forecast_play(project, progress))
+        return
+    dataset = curated(Context(project, progress)) if project.config.train.chain[:-1] else project.home
+    _show(*ablate_play(project, dataset, progress))
 
 
 @app.command()

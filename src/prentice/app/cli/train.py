@@ -70,6 +70,18 @@ def chain(  # noqa: PLR0913, PLR0917 - a flag for each thing to ask about
 
 
 @app.command()
+def cpt(project: Folder, set_: Overrides = None, dry_run: DryRun = False) -> None:
+    """Go on pretraining the student on documents; it needs no curated dataset.
+
+    Exit code: 0 done, 2 something to fix.
+    """
+    if dry_run:
+        _look_at_documents(project, set_ or ())
+    else:
+        _train("cpt", project, set_)
+
+
+@app.command()
 def sft(  # noqa: PLR0913, PLR0917 - a flag for each thing to ask about
     project: Folder,
     set_: Overrides = None,
@@ -92,21 +104,30 @@ def sft(  # noqa: PLR0913, PLR0917 - a flag for each thing to ask about
 
 
 @app.command()
-def cpt(project: Folder, set_: Overrides = None, dry_run: DryRun = False) -> None:
-    """Go on pretraining the student on documents; it needs no curated dataset.
-
-    Exit code: 0 done, 2 something to fix.
-    """
-    _train("cpt", project, set_, dry_run=dry_run)
-
-
-@app.command()
 def preference(project: Folder, set_: Overrides = None, dry_run: DryRun = False) -> None:
     """Let the student learn from pairs of replies, or from thumbs up and down.
 
     Exit code: 0 done, 2 something to fix.
     """
     _train("preference", project, set_, dry_run=dry_run)
+
+
+Probe = Annotated[
+    bool, typer.Option("--probe", help="Let the student play a few cases and say whether to start; train nothing.")
+]
+
+
+@app.command()
+def grpo(project: Folder, set_: Overrides = None, probe: Probe = False, dry_run: DryRun = False) -> None:
+    """Let the student learn from its own play on the training cases; a run that was stopped goes on.
+
+    Exit code: 0 done, 2 something to fix.
+    """
+    if not probe:
+        _train("grpo", project, set_, dry_run=dry_run)
+        return
+    with user_errors():
+        _probe(project, _with("grpo", project, set_ or ()))
 
 
 @app.command()
@@ -131,22 +152,14 @@ def _train(method: MethodName, project: Path, overrides: Sequence[str] | None, *
         train_up_to(Context(Project(project, overrides or ()), terminal_progress()), method)
 
 
-Probe = Annotated[
-    bool, typer.Option("--probe", help="Let the student play a few cases and say whether to start; train nothing.")
-]
+def _look_at_documents(project: Path, overrides: Sequence[str]) -> None:
+    from prentice.app.cli.terminal import terminal_progress
+    from prentice.pipeline import Project
+    from prentice.pipeline.learning.cpt import look_at_documents
 
-
-@app.command()
-def grpo(project: Folder, set_: Overrides = None, probe: Probe = False, dry_run: DryRun = False) -> None:
-    """Let the student learn from its own play on the training cases; a run that was stopped goes on.
-
-    Exit code: 0 done, 2 something to fix.
-    """
-    if not probe:
-        _train("grpo", project, set_, dry_run=dry_run)
-        return
     with user_errors():
-        _probe(project, _with("grpo", project, set_ or ()))
+        _print_settings(project, overrides)
+        look_at_documents(Project(project, overrides), terminal_progress())
 
 
 def _with(method: MethodName, project: Path, overrides: Sequence[str]) -> list[str]:

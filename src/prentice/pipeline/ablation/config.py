@@ -29,5 +29,7 @@ class AblateConfig(StageConfig):
     """Held-out cases that each student plays, from the first on; 0 plays all."""
     sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((10, 30, 100, 300, 1000), min_length=1)
     """Numbers of training rows that `prentice ablate sizes` tries."""
+    case_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((10, 30, 64), min_length=1)
+    """Numbers of training cases that `prentice ablate sizes` tries where the last method is `grpo`."""
     least_visits: int = Field(300, ge=0)
     """Few rows are trained for more epochs than [train.sft] says, until so many rows were visited."""

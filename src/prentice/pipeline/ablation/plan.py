@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from prentice.models.catalogue import Model
 from prentice.pipeline.ablation.arms import Arm, Rows
 from prentice.pipeline.ablation.student import Student
 from prentice.pipeline.project import MethodName
 from prentice.records.parquet import rows_hash
 from prentice.training.config import SFTConfig
+from prentice.training.grpo.config import GRPOConfig
 
 Budget = Literal["tokens", "cost", "sizes", "stages"]
 """What is equal between the arms; for sizes and stages nothing is."""
@@ -39,9 +41,51 @@ class Run:
     """What it is trained by, one after the other."""
 
     @property
+    def size(self) -> int:
+        """Rows that it trains on."""
+        return len(self.rows.split("train"))
+
+    @property
+    def epochs(self) -> float:
+        """Passes over them."""
+        return self.sft.epochs
+
+    @property
     def visits(self) -> float:
         """Rows that it sees."""
-        return len(self.rows.split("train")) * self.sft.epochs
+        return self.size * self.epochs
+
+
+@dataclass(frozen=True)
+class PlayRun:
+    """One student that learns by play, and is played."""
+
+    arm: str
+    seed: int
+    start: Model
+    """What it starts from."""
+    grpo: GRPOConfig
+    cases: int
+    """That it plays; 0: it does not learn at all."""
+    key: str
+
+    @property
+    def size(self) -> int:
+        """Tries in a pass."""
+        return self.cases * self.grpo.group
+
+    @property
+    def epochs(self) -> float:
+        """Passes."""
+        return self.grpo.epochs if self.cases else 0.0
+
+    @property
+    def visits(self) -> float:
+        """Tries in all."""
+        return self.size * self.epochs
+
+
+AnyRun = Run | PlayRun
 
 
 @dataclass(frozen=True)

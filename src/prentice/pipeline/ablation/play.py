@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prentice.evaluation.ablation import Trained
-from prentice.pipeline.ablation.plan import Run
+from prentice.models.catalogue import Model
+from prentice.pipeline.ablation.plan import AnyRun, PlayRun, Run
 from prentice.pipeline.ablation.student import Student
-from prentice.pipeline.learning import learn_chain, student_before, success
+from prentice.pipeline.learning import Lesson, grpo, learn_chain, student_before, success
 from prentice.pipeline.project import Project
 from prentice.progress import Bar, Progress, Silent
 from prentice.records import Checkpoint, Episode, Ledger, Manifest
@@ -27,13 +28,13 @@ from prentice.tasks import Case
 RESULT = "result.json"
 
 
-def finished(home: Path, run: Run) -> Trained | None:
+def finished(home: Path, run: AnyRun) -> Trained | None:
     """What is known of a run that was done before, or None."""
     file = home / run.key / RESULT
     return read_record(Trained, file) if file.exists() else None
 
 
-def carry_out(run: Run, student: Student, cases: Sequence[Case], home: Path, bar: Bar) -> Trained:
+def carry_out(run: AnyRun, student: Student, cases: Sequence[Case], home: Path, bar: Bar) -> Trained:
     """Do the run, or what is left of it; returns what it came to, which is on disk by then.
 
     Args:
@@ -42,18 +43,20 @@ def carry_out(run: Run, student: Student, cases: Sequence[Case], home: Path, bar
     """
     folder = home / run.key
     checkpoint = _train(run, student, folder, _Within(bar, run.visits))
+    figures = checkpoint.figures if checkpoint else {}
     begun = time.perf_counter()
-    episodes = _play(run, student, cases, folder, _Within(bar, len(cases)))
+    learnt = None if checkpoint is None else folder / "train"
+    episodes = _play(run, student, learnt, cases, folder, _Within(bar, len(cases)))
     metric = student.project.config.evaluate.metric
     result = Trained(
         key=run.key,
-        rows=len(run.rows.split("train")),
-        epochs=run.sft.epochs,
-        visits=checkpoint.figures["visits"],
-        tokens=checkpoint.figures["supervised_seen"],
-        seconds=checkpoint.seconds,
+        rows=run.size,
+        epochs=run.epochs,
+        visits=figures.get("visits", 0.0),
+        tokens=figures.get("supervised_seen", 0.0),
+        seconds=checkpoint.seconds if checkpoint else 0.0,
         play_seconds=round(time.perf_counter() - begun, 3),
-        figures=dict(checkpoint.figures),
+        figures=dict(figures),
         successes=tuple(success(episodes[case.id], metric) for case in cases),
     )
     write_atomic(folder / RESULT, result.model_dump_json(indent=1) + "\n")
@@ -70,7 +73,30 @@ def tidy(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _train(run: Run, student: Student, folder: Path, progress: Progress) -> Checkpoint:
+def _train(run: AnyRun, student: Student, folder: Path, progress: Progress) -> Checkpoint | None:
+    return (
+        _by_play(run, student, folder, progress)
+        if isinstance(run, PlayRun)
+        else _by_rows(run, student, folder, progress)
+    )
+
+
+def _by_play(run: PlayRun, student: Student, folder: Path, progress: Progress) -> Checkpoint | None:
+    """None: it does not learn, or there is nothing to learn for it."""
+    from prentice.training.grpo.rows import NothingToLearnError
+
+    if not run.cases:
+        return None
+    project = student.project
+    train = project.config.train.model_copy(update={"grpo": run.grpo})
+    own = Project(project.file, home=project.home, config=project.config.model_copy(update={"train": train}))
+    try:
+        return grpo.learn(Lesson(own, run.start, Path(), Path(), folder / "train", progress))
+    except NothingToLearnError:
+        return None
+
+
+def _by_rows(run: Run, student: Student, folder: Path, progress: Progress) -> Checkpoint:
     examples = run.rows.examples
     ledger = [LedgerRow(episode=e.episode, turn=e.turn, case=e.case, fate=KEPT) for e in examples]
     splits = {name: len(run.rows.split(name)) for name in ("train", "val")}
@@ -80,11 +106,28 @@ def _train(run: Run, student: Student, folder: Path, progress: Progress) -> Chec
     return learn_chain(_taught(run, student), folder / "rows", folder / "train", progress)
 
 
+def _before(run: Run, student: Student, folder: Path) -> Model:
+    """What its last method has started from."""
+    return student_before(_taught(run, student), folder / "rows", Silent())
+
+
 def _taught(run: Run, student: Student) -> Project:
     return student.taught_by(run.stages, run.seed, run.sft)
 
 
-def _play(run: Run, student: Student, cases: Sequence[Case], folder: Path, progress: Progress) -> dict[str, Episode]:
+def _play(
+    run: AnyRun,
+    student: Student,
+    learnt: Path | None,
+    cases: Sequence[Case],
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Episode]:
+    """Case → episode.
+
+    Args:
+        learnt: folder of the checkpoint; None: the student as it begins.
+    """
     from prentice.models.local import LocalModel
     from prentice.training.export import export
 
@@ -92,9 +135,9 @@ def _play(run: Run, student: Student, cases: Sequence[Case], folder: Path, progr
     out = folder / "export"
     if not (out / "export.json").exists():
         unchecked = project.config.export.model_copy(update={"check_rows": 0})
-        before = student_before(_taught(run, student), folder / "rows", Silent()).safetensors
-        assert before is not None
-        export(unchecked, checkpoint=folder / "train", base=before, out=out, rows=(), progress=Silent())
+        before = run.start if isinstance(run, PlayRun) else _before(run, student, folder)
+        assert before.safetensors is not None
+        export(unchecked, checkpoint=learnt, base=before.safetensors, out=out, rows=(), progress=Silent())
     # a store of its own, which goes with the student: its episodes are nobody's to learn from
     with Store.open(folder / "plays.db", project.guard) as store:
         policy = LocalModel(next(out.glob("*.gguf")), name=f"student:{run.key}", threads=project.config.threads)

@@ -15,7 +15,7 @@ from prentice.evaluation.ablation import Ablation, Trained
 from prentice.evaluation.ablation_plots import plot
 from prentice.evaluation.ablation_views import markdown
 from prentice.models.specs import RECORDED
-from prentice.pipeline.ablation.plan import Planner, Run
+from prentice.pipeline.ablation.plan import AnyRun, Planner
 from prentice.pipeline.ablation.play import carry_out, finished, tidy
 from prentice.pipeline.ablation.pools import recorded
 from prentice.pipeline.ablation.student import Student
@@ -71,12 +71,12 @@ class Work:
         """Turns rows into runs."""
         return Planner(self.student, [case.id for case in self.cases])
 
-    def known(self, runs: Sequence[Run]) -> dict[str, Trained]:
+    def known(self, runs: Sequence[AnyRun]) -> dict[str, Trained]:
         """What was done before."""
         distinct = {run.key: run for run in runs}
         return {key: result for key, run in distinct.items() if (result := finished(self.home, run)) is not None}
 
-    def carry_out(self, runs: Sequence[Run], tell: Callable[[Results], Ablation]) -> tuple[Ablation, Path]:
+    def carry_out(self, runs: Sequence[AnyRun], tell: Callable[[Results], Ablation]) -> tuple[Ablation, Path]:
         """Do what is missing, each piece of work once; after every run the files say what is known.
 
         Args:
@@ -115,7 +115,7 @@ class Work:
             if mine:
                 tidy(self.home / key)
 
-    def _result(self, run: Run, bar: Bar) -> Trained | None:
+    def _result(self, run: AnyRun, bar: Bar) -> Trained | None:
         """Carry a run out; None if another process does."""
         with claimed(self.home / run.key) as mine:
             if not mine:

@@ -29,6 +29,9 @@ class DistillConfig(EngineConfig):
     """The teacher's weight in the mixture of `jensen_shannon`."""
     top_k: int = Field(32, ge=1)
     """Tokens whose probability is kept at each place; all others are one."""
+    context: bool = False
+    """Learn what the teacher thinks of the prompts too, from where they no longer begin alike. Replies are a few
+    tokens of a row; a student that has lost layers has to learn to read again."""
     on_policy: float = Field(0.0, ge=0, le=1)
     """Share of the rows whose reply the student writes itself, as it is at that step, for the teacher to score."""
     temperature: float = Field(1.0, gt=0)
@@ -51,6 +54,11 @@ class DistillConfig(EngineConfig):
             raise ValueError(
                 f"on_policy = {self.on_policy:g} needs alpha = 1, and it is {self.alpha:g}: the rest would teach the "
                 "student its own words"
+            )
+        if self.context and (self.alpha < 1 or self.on_policy):
+            raise ValueError(
+                f"context needs alpha = 1 and on_policy = 0, and they are {self.alpha:g} and {self.on_policy:g}: the "
+                "prompts are not the student's to write"
             )
         if self.layers and self.method != "full":
             raise ValueError(

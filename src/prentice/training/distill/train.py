@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from prentice.training.distill.hidden import Imitator
 from prentice.training.distill.soft import SoftHead
 from prentice.training.distill.teacher import Teacher, TeacherFiles, open_teacher
 from prentice.training.distill.writing import OnPolicy, Writer
+from prentice.training.forest import common_beginning
+from prentice.training.items import Item
 from prentice.training.losses import sft_loss
 from prentice.training.method import Method
 from prentice.training.run import ALONE, Links, Origin, Run, finished_checkpoint
@@ -134,10 +136,23 @@ def _taught(config: DistillConfig, start: Start, teacher: Teacher, told: Path, p
     model, train, val = start.model, start.train, start.val
     if config.alpha:
         model.head = partial(SoftHead, divergence=divergence_of(config.divergence, config.beta), alpha=config.alpha)
+        train = with_context(train) if config.context else train
         train, val = (teacher.tell_once(rows, told, progress) for rows in (train, val))
     if config.hidden:
         model = Imitator(model, teacher.model, config.hidden)
     return Start(model, train, val, start.where)
+
+
+def with_context(items: Sequence[Item]) -> list[Item]:
+    """The rows with all of their tokens supervised but those with which all of them begin, which are at least one."""
+    tokens = [item.row.tokens for item in items]
+    common = max(1, common_beginning(min(tokens), max(tokens)))
+    return [
+        replace(item, row=replace(item.row, prompt=item.row.prompt[:common], reply=item.row.tokens[common:]))
+        if common < len(item.row.prompt)
+        else item
+        for item in items
+    ]
 
 
 def _on_policy(config: DistillConfig, start: Start, teacher: Teacher, stops: frozenset[int], given: Visits) -> Visits:

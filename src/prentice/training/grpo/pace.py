@@ -36,7 +36,7 @@ def _score(model: ForestModel, part: Sequence[Item]) -> None:
 
 def _learn(model: ForestModel, part: Sequence[Item]) -> None:
     batch = model.batch([item.row for item in part])
-    sft_loss(model(batch), batch).backward()
+    sft_loss(model(batch), batch).backward()  # type: ignore[no-untyped-call]
     model.zero_grad(set_to_none=True)
 
 

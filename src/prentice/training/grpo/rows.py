@@ -26,6 +26,11 @@ from prentice.training.items import Item
 from prentice.training.method import REFERENCE
 from prentice.training.visits import Student
 
+
+class NothingToLearnError(TrainingError):
+    """Round after round no group had different rewards."""
+
+
 Numbers = tuple[tuple[float, ...], ...]
 
 
@@ -109,7 +114,8 @@ class FreshRows:
     def of(self, step: int) -> Sequence[Item]:
         """The rows of a step: every turn of every try of a round whose group has different rewards.
 
-        Raises: TrainingError if `config.idle` rounds in a row have no such group, or every try of a round has failed.
+        Raises: NothingToLearnError if `config.idle` rounds in a row have no such group; TrainingError if every try of a
+            round has failed.
         """
         number = step // self.config.updates
         while len(self._found) <= number:
@@ -185,7 +191,7 @@ class FreshRows:
         if idle < self.config.idle:
             return
         reward = f"{last.reward:.3g}" if last.reward is not None else "none"
-        raise TrainingError(
+        raise NothingToLearnError(
             f"{self.config.section}: in {idle} rounds in a row no group's rewards differed (mean reward {reward}), so "
             "there is nothing to learn from",
             "`prentice train grpo FOLDER --probe` says whether to warm up by SFT first, or whether all is learnt; more "
