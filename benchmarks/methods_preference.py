@@ -222,33 +222,37 @@ def _raced(name: str, pairs: list[Pair], what: str) -> Row:
     items = _items(base, pairs[:RACED])
     if len(items) < 2 * RACED:
         sys.exit(f"{name}: {RACED} pairs are wanted, and there are {len(items) // 2}")
-    found: dict[bool, list[float]] = {False: [], True: []}
+    found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     curves: dict[bool, list[float]] = {}
     for number in range(LAPS + 1):
         for padded in (False, True) if number % 2 == 0 else (True, False):
-            seconds, curves[padded] = _lap(base, items, padded=padded)
-            print(f"  {name}, {'padded' if padded else 'forest'}: {seconds:.2f} s", flush=True)
+            times, curves[padded] = _lap(base, items, padded=padded)
+            way = "padded" if padded else "forest"
+            print(f"  {name}, {way}: {times[0]:.2f} s ({times[1]:.2f} CPU-s)", flush=True)
             if number:
-                found[padded].append(seconds)
+                found[padded].append(times)
     _same_curve(name, curves)
-    rates = [RACED / median(found[padded]) for padded in (False, True)]
+    (ours, busy), (theirs, busy_theirs) = (
+        (median(wall for wall, _ in found[padded]), median(cpu for _, cpu in found[padded])) for padded in (False, True)
+    )
     longest = max(len(item.row.tokens) for item in items)
     mean = sum(len(item.row.tokens) for item in items) / len(items)
     return {
         "name": name,
-        "ours": rates[0],
-        "rival": rates[1],
-        "ratio": rates[0] / rates[1],
+        "ours": RACED / ours,
+        "rival": RACED / theirs,
+        "ratio": theirs / ours,
         "unit": "pairs/s",
         "n": LAPS,
-        "pairs": [round(theirs / ours, 3) for ours, theirs in zip(found[False], found[True], strict=True)],
+        "pairs": [round(b / a, 3) for (a, _), (b, _) in zip(found[False], found[True], strict=True)],
+        "cpu_ratio": busy_theirs / busy,
         "note": f"{what}: DPO on SmolLM2-135M, LoRA r 16, float32; {RACED} pairs, 16 a step, rows of {mean:.0f} tokens "
         f"(longest {longest}); the rival is our own engine on rows side by side, padded, the model's own attention",
     }
 
 
-def _lap(base: Path, items: list[Item], *, padded: bool) -> tuple[float, list[float]]:
-    """Seconds of the steps, and the losses; loading, proof and the reference come before the clock starts."""
+def _lap(base: Path, items: list[Item], *, padded: bool) -> tuple[tuple[float, float], list[float]]:
+    """Seconds and processor seconds of the steps, and the losses; loading, proof and reference come before."""
     config = PreferenceConfig(save_seconds=1e9)
     clock = Clock()
     with TemporaryDirectory() as folder:
@@ -261,7 +265,8 @@ def _lap(base: Path, items: list[Item], *, padded: bool) -> tuple[float, list[fl
         run = Run("lap", config, method_of(config), start, Origin(base, source, ""), Path(folder), unit=2)
         loop = run.loop()
         loop.run(clock)
-    return clock.marks[-1][0] - clock.marks[0][0], [line["loss"] for line in loop.course.curve]
+    (begin, busy), (end, busy_end) = clock.marks[0], clock.marks[-1]
+    return (end - begin, busy_end - busy), [line["loss"] for line in loop.course.curve]
 
 
 def _same_curve(name: str, curves: dict[bool, list[float]]) -> None:
