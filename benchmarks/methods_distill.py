@@ -22,6 +22,7 @@ from prentice.pipeline.learning import Lesson, student_before
 from prentice.pipeline.learning.distill import learn
 from prentice.progress import Silent
 from prentice.records import Sampling, digest
+from prentice.records.parquet import read_dataset
 from prentice.records.store import Store
 from prentice.rollouts import play_all
 from prentice.runs import write_atomic
@@ -34,11 +35,11 @@ from side_by_side import THREADS, quiet_or_exit
 Row = dict[str, Any]
 SUPPORT = Path(__file__).parents[1] / "examples" / "support"
 LAYERS = 15
-PROMPTS = 500
+PROMPTS = 1500
 """Training messages that the tuned student answers; a tenth of them validate."""
-TUNED = ("curate.max_rows=700", "train.sft.precision=bfloat16", 'train.stages=["sft", "distill"]')
+TUNED = ("curate.max_rows=1000", "train.sft.precision=bfloat16", 'train.stages=["sft", "distill"]')
 COMMON = (
-    "train.distill.epochs=3",
+    "train.distill.epochs=4",
     "train.distill.batch=16",
     "train.distill.learning_rate=3e-4",
     "train.distill.precision=bfloat16",
@@ -51,24 +52,25 @@ ARMS = {
 }
 """What each lays over the settings: the replies alone; the teacher's 32 likeliest tokens at each place of them; hidden
 states besides; the teacher's word on the messages too."""
-BEST = "context"
-"""The arm that the half-depth student is; chosen before the held-out cases of the record were played."""
 TURNS, BLOCK = 120, 10
 """Held-out messages that both sizes answer for the speed, and how many in a row."""
 
 
 def success_rows() -> list[Row]:
     """Points of success lost by half of the layers, and what each source of knowledge is worth."""
-    teacher, arms = _played("teacher", ()), {name: _played(name, more) for name, more in ARMS.items()}
+    held_out, validation = _project().task.cases("test"), _validation()
+    teacher = _played("teacher", (), held_out)
+    arms = {name: _played(name, more, held_out) for name, more in ARMS.items()}
+    best = max(ARMS, key=lambda name: sum(_played(name, ARMS[name], validation)))
     note = f"one seed; {PROMPTS} messages; " + ", ".join(f"{name} {_share(hits)}" for name, hits in arms.items())
-    lost = paired_difference(teacher, arms[BEST])
+    lost = paired_difference(teacher, arms[best])
     return [
         {
             **_row("distill_half_depth_success_loss", 100 * lost.value, "points", len(teacher)),
             "interval": [round(100 * lost.low, 2), round(100 * lost.high, 2)],
             "success_30_layers": _share(teacher),
-            "success_15_layers": _share(arms[BEST]),
-            "note": f"{BEST}; {note}",
+            "success_15_layers": _share(arms[best]),
+            "note": f"{best}, the best of {len(validation)} validation cases; {note}",
         },
         _gain("distill_probs_vs_text_low", arms["probabilities"], arms["text"], note),
         _gain("distill_hidden_vs_probs_low", arms["hidden"], arms["probabilities"], note),
@@ -167,11 +169,17 @@ def _exported(tuned: Model, checkpoint: Path | None) -> Path:
     return next(out.glob("*.gguf"))
 
 
-def _played(name: str, more: Sequence[str]) -> list[bool]:
-    """Which of the held-out cases an arm solves, in their order."""
-    known = _home() / f"{name}.json"
+def _validation() -> Sequence[Case]:
+    """The cases of the dataset's validation rows: what chooses among the arms."""
+    chosen = {row.case for row in read_dataset(_rows(_tuned()))[1] if row.split == "val"}
+    return [case for case in _project().task.cases("train") if case.id in chosen]
+
+
+def _played(name: str, more: Sequence[str], cases: Sequence[Case]) -> list[bool]:
+    """Which of the cases an arm solves, in their order."""
+    known = _home() / f"{name}-{cases[0].split}.json"
     if not known.exists():
-        project, cases = _project(), _project().task.cases("test")
+        project = _project()
         policy = LocalModel(_gguf(name, more), name=name)
         with Store.open(_home() / "plays.db") as store:
             run = play_all(
