@@ -23,4 +23,6 @@ def step_flops(shape: Shape, positions: int, scored: int, *, head_passes: int = 
     body = 2 * 2 * shape.layers * shape.layer
     adapters = 2 * 3 * shape.adapters(RANK)
     head = 2 * head_passes * shape.hidden * shape.vocabulary
-    return float(positions * (body + adapters) + scored * head)
+    # of the last layer's network only those positions are needed that are projected
+    network = 3 * (4 * shape.hidden * shape.intermediate + 6 * RANK * (shape.hidden + shape.intermediate))
+    return float(positions * (body + adapters) + scored * head - (positions - scored) * network)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from prentice.app.cli.main import app
 from prentice.app.cli.probe_view import print_probe
+from prentice.app.cli.train import _with
 from prentice.errors import DataError, ModelError, TrainingError
 from prentice.models.local import LocalModel
 from prentice.pipeline import Project
@@ -32,6 +33,7 @@ from tiny_models import write_tiny_llama
 
 HOT = Sampling(temperature=1.0, max_tokens=6, logprobs=True)
 ASKED = Request(function="f", messages=(Message(role="user", content="Where is my card?"),))
+TOP = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -319,14 +321,12 @@ def test_the_command_probes_or_prints_before_hours_are_spent(
     assert all(word in result.output for word in words)
 
 
-def test_the_command_puts_the_method_behind_those_that_the_project_names(base: Path, tmp_path: Path) -> None:
-    folder = write_project(tmp_path, base)
-    toml = folder / "prentice.toml"
-    text = toml.read_text(encoding="utf-8")
-    toml.write_text(text.replace('stages = ["grpo"]', 'stages = ["cpt", "sft", "distill"]'), encoding="utf-8")
-    result = CliRunner().invoke(app, ["train", "grpo", str(folder), "--dry-run"])
-    flat = "".join(result.output.split())
-    assert '"stages":["cpt","sft","grpo","distill"]' in flat
+def test_the_probe_stands_behind_the_methods_that_the_project_names_and_training_asks_to_be_named() -> None:
+    chain = _with("grpo", TOP / "examples" / "babyai", ['train.stages=["cpt", "sft", "distill"]'])
+    assert chain[-1] == 'train.stages=["cpt", "sft", "grpo", "distill"]'
+    said = CliRunner().invoke(app, ["train", "grpo", str(TOP / "examples" / "babyai")])
+    assert said.exit_code == 2
+    assert "add a section [train.grpo]" in said.output
 
 
 # --- how many cases ------------------------------------------------------------------------------------------------

@@ -331,7 +331,7 @@ def operations(setup: Setup, part: Part, *, learning: bool = True) -> float:
     trained = 0 if setup.full else setup.trained
     pairs = 4 * shape.asked * (part.scores + part.fused) * shape.layers
     words = 2 * shape.vocabulary * shape.hidden * part.supervised
-    there = 2 * (layers + trained) * part.nodes + pairs + words
+    there = 2 * (layers + trained) * part.nodes + pairs + words - _spared(setup, part, learning=learning)
     if not learning:
         return there
     # on the way back: gradients of what came in, but none below the first adapters; of the weights that are trained
@@ -341,6 +341,18 @@ def operations(setup: Setup, part: Part, *, learning: bool = True) -> float:
     # the vocabulary's slope is computed beside its values; its weights' gradient from logits computed again
     again = 0 if setup.machine.gpu else 2 * shape.asked * part.scores * shape.layers
     return there + back * part.nodes + 2 * pairs + again + words * (3 if setup.full else 1)
+
+
+def _spared(setup: Setup, part: Part, *, learning: bool) -> float:
+    """What the last layer leaves out: its gated network where no token is supervised (`last_layer.py`)."""
+    shape, low = setup.shape, 0
+    if shape.matrices != 3:
+        return 0.0
+    feed = 3 * shape.hidden * shape.intermediate
+    if not setup.full:
+        low = 3 * setup.config.lora_rank * (shape.hidden + shape.intermediate)
+    back = 2 * feed * (2 if setup.full else 1) + 4 * low if learning else 0
+    return (2 * (feed + low) + back) * max(0.0, part.nodes - part.supervised)
 
 
 def run_operations(setup: Setup) -> float:
