@@ -83,8 +83,10 @@ def test_what_later_methods_of_a_chain_have_made_of_it_is_marked_too(home: Path)
         ("train/4", stranger),
     ):
         write_atomic(home / folder / "checkpoint.json", each.model_dump_json())
+    (home / "told").mkdir()
     with Store.open(home / "store.db") as store:
         delete_episodes(store, Filter(tags={"person": "p0"}), [home])
+    assert not (home / "told").exists(), "what a teacher said of their words goes with them"
     assert {"chain/sft-1", "chain/preference-2", "train/3"} <= set(_marked(home))
     assert "train/4" not in _marked(home)
 

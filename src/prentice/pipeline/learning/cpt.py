@@ -56,4 +56,4 @@ def _inputs(project: Project) -> JsonValue:
     return [config.recipe(), *files_hash(config, project.folder)]
 
 
-LINK = Link(_inputs, learn)
+LINK = Link(_inputs, learn, rows=False)

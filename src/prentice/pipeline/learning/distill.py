@@ -12,14 +12,13 @@ from prentice.models import catalogue
 from prentice.models.bases import BASES
 from prentice.pipeline.learning.lesson import Lesson, Link
 from prentice.pipeline.learning.success import success_of
+from prentice.pipeline.lineage import TOLD
 from prentice.pipeline.project import Project
 from prentice.records import Checkpoint
 
 if TYPE_CHECKING:
     from prentice.training.distill.teacher import TeacherFiles
 
-TOLD = "told"
-"""Folder of the project's home that keeps what teachers said of rows."""
 _KEY = "train.distill.teacher"
 
 
