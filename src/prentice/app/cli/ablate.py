@@ -44,7 +44,7 @@ def curation(project: Folder, set_: Overrides = None, dry_run: DryRun = False) -
 def sizes(project: Folder, set_: Overrides = None, dry_run: DryRun = False) -> None:
     """How many examples the task needs: students on 10, 30, 100, … curated rows, over seeds.
 
-    Where the last method of [train] is grpo: on 10, 30, 64 training cases to play, from the base and from what the
+    Where the last method of the project is grpo: on 10, 30, 64 training cases to play, from the base and from what the
     methods before have made of it.
 
     What is done is not done again: the same command goes on from where it was stopped. Settings: `ablate` in
