@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from ablation_projects import write_ablation_project
+from prentice.app.cli.main import app
 from prentice.errors import ConfigError, DataError
 from prentice.pipeline import Context, Project, run_stage
 from prentice.pipeline.learning.cpt import look_at_documents
@@ -100,6 +102,20 @@ def test_a_document_that_has_changed_is_read_again_and_one_that_was_renamed_is_n
     assert after.base.sha256 != before.base.sha256
     assert len(readers(folder)) == 2
     del context
+
+
+def test_documents_are_read_by_a_command_of_their_own_before_anything_was_played(base: Path, tmp_path: Path) -> None:
+    folder = write_ablation_project(tmp_path / "project", base, more=CPT, wide=3, deep=0)
+    write_documents(folder)
+    said = CliRunner().invoke(app, ["train", "cpt", str(folder), "--dry-run"])
+    assert said.exit_code == 0, said.output
+    assert "documents: 13 read" in said.output
+    assert readers(folder) == {}
+    said = CliRunner().invoke(app, ["train", "cpt", str(folder)])
+    assert said.exit_code == 0, said.output
+    assert "cpt: trained" in said.output
+    (reader,) = readers(folder).values()
+    assert reader.parent is None
 
 
 def test_a_look_before_says_what_would_be_learnt_and_measured(folder: Path) -> None:
