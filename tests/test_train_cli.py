@@ -226,8 +226,11 @@ def test_an_estimate_without_dataset_asks_for_one_or_for_numbers(base: Path, tmp
         (["--check", "--base", "llama-3.1-8b"], "only say what to estimate"),
     ],
 )
-def test_arguments_that_are_wrong_are_answered_in_one_line(project: Path, arguments: list[str], words: str) -> None:
-    code, text = run("train", project, *arguments)
+@pytest.mark.parametrize("method", [[], ["sft"]], ids=["no method", "sft"])
+def test_arguments_that_are_wrong_are_answered_in_one_line(
+    project: Path, method: list[str], arguments: list[str], words: str
+) -> None:
+    code, text = run("train", *method, project, *arguments)
     assert code == 2
     assert words in flat(text)
     assert "Traceback" not in text

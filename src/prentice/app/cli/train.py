@@ -97,7 +97,7 @@ def sft(  # noqa: PLR0913, PLR0917 - a flag for each thing to ask about
 
     Exit code: 0 done, 2 something to fix; so with --check, if the run would not start.
     """
-    if dry_run or check or estimate:
+    if dry_run or check or estimate or on or base or rows or tokens:
         chain(project, set_, check, estimate, dry_run, on, base, rows, tokens)
     else:
         _train("sft", project, set_)
