@@ -23,6 +23,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "preference_gradient": methods_preference.gradient_rows,
     "preference_success": methods_preference.success_rows,
     "grpo_update": methods_grpo.update_rows,
+    "grpo_update_babyai": methods_grpo.babyai_rows,
     "grpo_step": methods_grpo.step_rows,
     "grpo_success": methods_grpo.success_rows,
     "distill_speed": methods_distill.speed_rows,

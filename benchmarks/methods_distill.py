@@ -1,16 +1,21 @@
 """Distillation on support: the tuned 30-layer student into a 15-layer cut of itself.
 
-All arms learn from the same rows for the same steps: training messages with the reply that the tuned student itself
-gives, right or wrong (no label is looked at). What is stored is not done twice: a benchmark that was stopped goes on.
+All arms learn from the same rows for the same steps: messages of Banking77's training part with the reply that the
+tuned student itself gives, right or wrong (no label is looked at). PRENTICE_DATA names the folder of banking77.csv.
+What is stored is not done twice: a benchmark that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from prentice.app.cli.terminal import terminal_progress
 from prentice.curation import CurateConfig, curate
@@ -35,11 +40,11 @@ from side_by_side import THREADS, quiet_or_exit
 Row = dict[str, Any]
 SUPPORT = Path(__file__).parents[1] / "examples" / "support"
 LAYERS = 15
-PROMPTS = 1500
-"""Training messages that the tuned student answers; a tenth of them validate."""
+MESSAGES = 6000
+"""That the tuned student answers; a tenth of them validate."""
 TUNED = ("curate.max_rows=1000", "train.sft.precision=bfloat16", 'train.stages=["sft", "distill"]')
 COMMON = (
-    "train.distill.epochs=4",
+    "train.distill.epochs=3",
     "train.distill.batch=16",
     "train.distill.learning_rate=3e-4",
     "train.distill.precision=bfloat16",
@@ -62,7 +67,7 @@ def success_rows() -> list[Row]:
     teacher = _played("teacher", (), held_out)
     arms = {name: _played(name, more, held_out) for name, more in ARMS.items()}
     best = max(ARMS, key=lambda name: sum(_played(name, ARMS[name], validation)))
-    note = f"one seed; {PROMPTS} messages; " + ", ".join(f"{name} {_share(hits)}" for name, hits in arms.items())
+    note = f"one seed; {MESSAGES} messages; " + ", ".join(f"{name} {_share(hits)}" for name, hits in arms.items())
     lost = paired_difference(teacher, arms[best])
     return [
         {
@@ -108,8 +113,32 @@ def _project(more: Sequence[str] = ()) -> Project:
     return Project(SUPPORT, [*TUNED, f"train.distill.layers={LAYERS}", *COMMON, *more])
 
 
+def _unlabelled() -> Project:
+    """The project with more messages to learn from: their labels stand in the file, and nobody asks for them."""
+    file = _home() / "messages.csv"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, _messages())
+    return _project([f"task.cases={json.dumps(str(file.resolve()))}"])
+
+
+def _messages() -> str:
+    """The example's cases, those that train being MESSAGES of Banking77's training part that equal no other's text."""
+    if "PRENTICE_DATA" not in os.environ:
+        sys.exit("PRENTICE_DATA is not set: it names the folder that holds banking77.csv")
+    own = pl.read_csv(SUPPORT / "cases.csv")
+    kept = own.filter(pl.col("split") != "train")
+    found = pl.read_csv(Path(os.environ["PRENTICE_DATA"]) / "banking77.csv").filter(pl.col("split") == "train")
+    found = found.select("id", "split", pl.col("text").str.strip_chars(), label="intent").unique(
+        "text", maintain_order=True
+    )
+    found = found.join(kept, on="text", how="anti").sample(fraction=1, shuffle=True, seed=0)
+    text: str = pl.concat([kept, found.head(MESSAGES)]).write_csv()
+    return text
+
+
 def _home() -> Path:
-    return _project().home / f"half-depth-{digest([TUNED, COMMON, PROMPTS, LAYERS])[:8]}"
+    return _project().home / f"half-depth-{digest([TUNED, COMMON, MESSAGES, LAYERS])[:8]}"
 
 
 def _tuned() -> Model:
@@ -122,10 +151,10 @@ def _tuned() -> Model:
 
 def _rows(tuned: Model) -> Path:
     """The dataset: training messages as the tuned student answers them."""
-    project, out = _project(), _home() / "rows"
+    project, out = _unlabelled(), _home() / "rows"
     if (out / "manifest.json").exists():
         return out
-    cases = project.task.cases("train")[:PROMPTS]
+    cases = project.task.cases("train")
     with Store.open(_home() / "answers.db") as store:
         policy = LocalModel(_exported(tuned, None), name="tuned")
         run = play_all(
@@ -172,7 +201,7 @@ def _exported(tuned: Model, checkpoint: Path | None) -> Path:
 def _validation() -> Sequence[Case]:
     """The cases of the dataset's validation rows: what chooses among the arms."""
     chosen = {row.case for row in read_dataset(_rows(_tuned()))[1] if row.split == "val"}
-    return [case for case in _project().task.cases("train") if case.id in chosen]
+    return [case for case in _unlabelled().task.cases("train") if case.id in chosen]
 
 
 def _played(name: str, more: Sequence[str], cases: Sequence[Case]) -> list[bool]:
