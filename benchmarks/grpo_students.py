@@ -22,7 +22,7 @@ from prentice.training.grpo.rolled import Rolled
 HOME = Path(".prentice") / "bench-grpo"
 SUPPORT = (
     "curate.max_rows=300",
-    "train.sft.epochs=1",
+    "train.sft.epochs=3",
     'train.stages=["sft", "grpo"]',
     "train.grpo.batch=8",
     "train.grpo.group=8",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,34 @@ def test_bfloat16_is_no_further_from_float32_than_padding(llama: Path) -> None:
     ours = gradient(narrow, lambda: narrow(plant(rows)).sum())
     exact = gradient(wide, lambda: wide(plant(rows)).sum())
     assert 1e-4 < float((ours - exact).norm() / exact.norm()) < 0.1
+
+
+def test_a_difference_that_rounding_alone_makes_stops_nothing(llama: Path) -> None:
+    """Of replies that the model is sure of almost nothing is left to learn, and roundings are as large as before."""
+    model = open_model(llama, full=True)
+    sharp(model)
+    rows = [replace(row, reply=likeliest(model, row)) for row in rows_of(llama)]
+    assert gradient_difference(model, rows) > 1e-5
+    before = [p.detach().clone() for p in model.parameters()]
+    assert prove(model, rows) > 1e-5
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+
+
+def sharp(model: ForestModel) -> None:
+    """Let its likeliest token be all but certain."""
+    with torch.no_grad():
+        model.causal.base_model.norm.weight.mul_(40.0)
+
+
+def likeliest(model: ForestModel, row: Row) -> tuple[int, ...]:
+    """A reply as long as the row's, greedily."""
+    ids = torch.tensor([row.prompt])
+    model.causal.set_attn_implementation("eager")
+    for _ in row.reply:
+        with torch.no_grad():
+            ids = torch.cat([ids, model.causal(ids).logits[:, -1:].argmax(-1)], 1)
+    model.causal.set_attn_implementation(model.attention)
+    return tuple(ids[0, len(row.prompt) :].tolist())
 
 
 def test_a_model_that_does_otherwise_than_assumed_is_stopped_by_the_proof(llama: Path) -> None:

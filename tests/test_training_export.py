@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from gguf import GGMLQuantizationType, GGUFReader
+from gguf.quants import dequantize
 from peft import LoraConfig
 from tokenizers import pre_tokenizers
 from transformers import AutoConfig
@@ -27,8 +30,8 @@ from prentice.records import Checkpoint, Example, Exported, Ledger, Manifest, Me
 from prentice.runs import read_record
 from prentice.training.card import chatml_default, modelfile
 from prentice.training.config import ExportConfig
-from prentice.training.export import export
-from prentice.training.gguf import splitting_name
+from prentice.training.export import export, write_merged, write_player
+from prentice.training.gguf import splitting_name, write_gguf
 from prentice.training.lora import add_adapter, read_adapter
 from tiny_models import write_tiny_llama
 
@@ -46,6 +49,7 @@ ROWS = [
     )
 ]
 CONFIG = ExportConfig(check_tokens=6)
+QUANTIZED = {"f32": GGMLQuantizationType.F32, "q8_0": GGMLQuantizationType.Q8_0}
 
 
 class Heard(Silent):
@@ -139,6 +143,32 @@ def test_the_merged_model_is_base_plus_adapter(base: Path, checkpoint: Path, tmp
     assert (after - adapted).abs().max() < 1e-3
     assert (after - before).abs().max() > 0.1
     assert (tmp_path / "s" / "model" / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()
+
+
+@pytest.mark.parametrize("quantization", ["f32", "q8_0"])
+def test_weights_underway_become_the_file_that_merging_them_first_would_give(
+    base: Path, checkpoint: Path, tmp_path: Path, quantization: str
+) -> None:
+    direct = write_player(checkpoint, base, tmp_path / "direct.gguf", quantization)
+    merged = tmp_path / "merged.gguf"
+    write_gguf(write_merged(checkpoint, base, tmp_path / "merged"), merged, quantization, "student")
+    plain = tmp_path / "plain.gguf"
+    write_gguf(base, plain, quantization, "student")
+    ours, theirs, untouched = ({t.name: t.data for t in GGUFReader(f).tensors} for f in (direct, merged, plain))
+    assert ours.keys() == theirs.keys()
+    for name, data in ours.items():
+        apart = dequantize(data, QUANTIZED[quantization]) if data.ndim > 1 else data
+        assert np.allclose(apart, dequantize(theirs[name], QUANTIZED[quantization]) if data.ndim > 1 else theirs[name])
+    assert sum(not np.array_equal(data, untouched[name]) for name, data in ours.items()) == 2 * 7  # two layers
+    assert not (tmp_path / "model").exists()
+
+
+def test_all_weights_underway_become_a_file_too(base: Path, tmp_path: Path) -> None:
+    load(base).save_pretrained(tmp_path / "weights")
+    gguf = write_player(tmp_path / "weights", base, tmp_path / "s" / "student.gguf", "f32")
+    write_gguf(base, tmp_path / "base.gguf", "f32", "student")
+    ours, theirs = ({t.name: t.data for t in GGUFReader(f).tensors} for f in (gguf, tmp_path / "base.gguf"))
+    assert all(np.array_equal(data, theirs[name]) for name, data in ours.items())
 
 
 def test_a_base_is_exported_as_it_stands_and_both_are_held_to_the_same_choices(base: Path, tmp_path: Path) -> None:

@@ -43,9 +43,13 @@ def probe(project: Project, progress: Progress) -> Probe:
 
 def roll_out(ground: Ground, weights: Path, progress: Progress) -> tuple[list[Rolled], float, float]:
     """The tries, seconds to start the server, and seconds a try."""
+    from prentice.training.gguf import write_gguf
+
     begun = time.perf_counter()
     with TemporaryDirectory() as scratch:
-        server = ground.serve(weights, Path(scratch))
+        gguf = Path(scratch) / "student.gguf"
+        write_gguf(weights, gguf, ground.project.config.export.quantization, "student")
+        server = ground.serve(gguf)
         serve = time.perf_counter() - begun
         try:
             cases = ground.cases[: ground.config.probe_cases]

@@ -107,7 +107,8 @@ class ForestModel(nn.Module):
         """What the head makes of a batch that was read: float32 (supervised,)."""
         head = self.head(batch)
         if _is_plain(batch):
-            return head.plain(read.logits.float().flatten(0, 1)[batch.sources])
+            logits = read.logits.to(torch.promote_types(read.logits.dtype, torch.float32))
+            return head.plain(logits.flatten(0, 1)[batch.sources])
         result: Tensor = _Worth.apply(*self._projection(read, batch), head)  # type: ignore[no-untyped-call]
         return result
 

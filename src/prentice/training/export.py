@@ -106,15 +106,35 @@ def write_merged(checkpoint: Path, base: Path, target: Path) -> Path:
 
     Raises: DataError if the folder holds no weights, or an adapter for another base.
     """
-    adapter, full = (sorted([*checkpoint.glob(marker), *checkpoint.glob(f"*/{marker}")]) for marker in (ADAPTER, FULL))
-    if not (adapter or full):
-        raise DataError(f"{checkpoint}: no weights: neither {ADAPTER} nor {FULL}", "train again")
-    weights = (adapter or full)[0].parent
-    model = merge_adapter(load(base), weights) if adapter else load(weights)
+    weights, is_adapter = _weights(checkpoint)
+    model = merge_adapter(load(base), weights) if is_adapter else load(weights)
     with quiet():
         model.save_pretrained(target)
     copy_beside(weights if (weights / "tokenizer.json").is_file() else base, target)
     return target
+
+
+def write_player(checkpoint: Path, base: Path, gguf: Path, quantization: str) -> Path:
+    """The weights of a run that is underway as a file for llama.cpp, in a folder of its own; returns `gguf`.
+
+    What `write_merged` and `write_gguf` give one after the other; an adapter needs no merged model on disk between.
+
+    Raises: as they do.
+    """
+    weights, is_adapter = _weights(checkpoint)
+    if is_adapter:
+        write_gguf(base, gguf, quantization, "student", adapter=weights)
+    else:
+        write_gguf(write_merged(checkpoint, base, gguf.parent / "model"), gguf, quantization, "student")
+    return gguf
+
+
+def _weights(checkpoint: Path) -> tuple[Path, bool]:
+    """The folder with a checkpoint's weights, and whether they are an adapter."""
+    adapter, full = (sorted([*checkpoint.glob(marker), *checkpoint.glob(f"*/{marker}")]) for marker in (ADAPTER, FULL))
+    if not (adapter or full):
+        raise DataError(f"{checkpoint}: no weights: neither {ADAPTER} nor {FULL}", "train again")
+    return (adapter or full)[0].parent, bool(adapter)
 
 
 def _requests(rows: Sequence[Example], choices: tuple[str, ...]) -> list[Request]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from prentice.errors import MissingExtraError, PrenticeError
 QUANTIZATIONS = {"q8_0": "MOSTLY_Q8_0", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "f32": "ALL_F32"}
 
 
-def write_gguf(model: Path, gguf: Path, quantization: str, name: str) -> None:
+def write_gguf(model: Path, gguf: Path, quantization: str, name: str, adapter: Path | None = None) -> None:
     """Write a transformers folder as one GGUF file.
 
     Args:
@@ -25,6 +26,7 @@ def write_gguf(model: Path, gguf: Path, quantization: str, name: str) -> None:
         gguf: the file to write.
         quantization: one of `QUANTIZATIONS`.
         name: the model's name in the file.
+        adapter: folder of a LoRA adapter that is added into the weights on their way.
     Raises: PrenticeError if llama.cpp has no such architecture, or the tokenizer splits text in a way it does not know.
     """
     try:
@@ -36,27 +38,35 @@ def write_gguf(model: Path, gguf: Path, quantization: str, name: str) -> None:
             get_model_class,
         )
         from gguf import LlamaFileType
+
+        from prentice.training.lora import low_rank
     except ModuleNotFoundError as error:
         raise MissingExtraError("export needs the training extra", 'pip install "prentice[local]"') from error
     with _silent(), torch.inference_mode():
         architecture = get_model_architecture(ModelBase.load_hparams(model, False), ModelType.TEXT)
         try:
-            converter = _for_rebuilt_tokenizers(get_model_class(architecture))
+            added = low_rank(adapter) if adapter else {}
+            converter = _converter(get_model_class(architecture), added)
             writer = converter(model, LlamaFileType[QUANTIZATIONS[quantization]], gguf, model_name=name)
             writer.write()
         except NotImplementedError as error:
             raise PrenticeError(f"{model}: {architecture} cannot become a GGUF file: {error}") from error
 
 
-def _for_rebuilt_tokenizers(known: Any) -> Any:
-    """The converter of an architecture that also knows tokenizers by how they split.
+def _converter(known: Any, added: Mapping[str, tuple[Any, Any]]) -> Any:
+    """The converter of an architecture that adds to weights, and also knows tokenizers by how they split.
 
-    The converter recognises a tokenizer by a hash over its token ids for one text. A vocabulary that was rebuilt,
+    It recognises a tokenizer by a hash over its token ids for one text. A vocabulary that was rebuilt,
     trained anew or extended has other ids while it splits text the same way, which is all that the hash stands for.
     """
 
     class Converter(known):  # type: ignore[misc]
         model_arch = known.model_arch
+
+        def index_tensors(self, *which: Any, **told: Any) -> dict[str, Callable[[], Any]]:
+            """What makes each weight, by its name, nothing of it computed yet."""
+            made = super().index_tensors(*which, **told)
+            return made | {weight: partial(_sum, made[weight], pair) for weight, pair in added.items()}
 
         def get_vocab_base_pre(self, tokenizer: Any) -> str:
             """llama.cpp's name for how the tokenizer splits text before merging."""
@@ -78,6 +88,13 @@ def _for_rebuilt_tokenizers(known: Any) -> Any:
                 self.gguf_writer.close()
 
     return Converter
+
+
+def _sum(weight: Callable[[], Any], pair: tuple[Any, Any]) -> Any:
+    """The weight with the product of the pair in it, computed as late as the converter computes the weight."""
+    value = weight()
+    down, up = (type(value).from_eager(each) if hasattr(value, "from_eager") else each for each in pair)
+    return value.float() + up @ down
 
 
 def splitting_name(pre_tokenizer: str) -> str | None:

@@ -21,6 +21,11 @@ from torch import Tensor, nn
 
 from prentice.errors import TrainingError
 
+LowRank = tuple[Tensor, Tensor]
+"""(rank, in) and (out, rank): the second times the first is what an adapter adds to a weight, scale included."""
+WRAPPED, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+"""peft's names in its files."""
+
 
 def add_adapter(model: Any, config: LoraConfig) -> PeftModel:
     """The model with a fresh adapter on it."""
@@ -53,6 +58,21 @@ def _of_another_base(folder: Path, reason: str) -> TrainingError:
 def merge_adapter(model: Any, folder: Path) -> Any:
     """The plain model with the adapter of `folder` added into its weights."""
     return read_adapter(model, folder).merge_and_unload()
+
+
+def low_rank(folder: Path) -> dict[str, LowRank]:
+    """What the adapter of `folder` adds to each weight of its base, by the weight's name."""
+    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    scale = settings["lora_alpha"] / settings["r"]
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        names = [name.removesuffix(DOWN) for name in file.keys() if name.endswith(DOWN)]  # noqa: SIM118
+        return {
+            f"{name.removeprefix(WRAPPED)}.weight": (
+                file.get_tensor(name + DOWN).float(),
+                file.get_tensor(name + UP).float() * scale,
+            )
+            for name in names
+        }
 
 
 def fuse_adapters(model: nn.Module) -> int:

@@ -48,14 +48,14 @@ def play_round(ground: Ground, base: Path, number: int, weights: Path, out: Path
         base: transformers folder that an adapter in `weights` belongs to.
         out: where finished tries of the round are kept until the next.
     """
-    from prentice.training.export import write_merged
+    from prentice.training.export import write_player
 
     keep = out / f"round-{number}-{PLAYING}"
     for old in set(out.glob(f"round-*-{PLAYING}")) - {keep}:
         old.unlink()
     with TemporaryDirectory(dir=weights) as scratch:
-        model = write_merged(weights, base, Path(scratch) / "model")
-        server = ground.serve(model, Path(scratch))
+        gguf = write_player(weights, base, Path(scratch) / "student.gguf", ground.project.config.export.quantization)
+        server = ground.serve(gguf)
         try:
             return ground.play(server, ground.round(number), f"round {number}", keep, progress)
         finally:

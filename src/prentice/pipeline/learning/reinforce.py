@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -89,16 +89,8 @@ class Ground:
         begin = number % per_pass * self.config.batch
         return cases[begin : begin + self.config.batch]
 
-    def serve(self, model: Path, scratch: Path) -> LocalModel:
-        """A transformers folder on llama.cpp, in the form in which the student will be served.
-
-        Args:
-            scratch: gets the GGUF file.
-        """
-        from prentice.training.gguf import write_gguf
-
-        gguf = scratch / "student.gguf"
-        write_gguf(model, gguf, self.project.config.export.quantization, "student")
+    def serve(self, gguf: Path) -> LocalModel:
+        """The student on llama.cpp, in the form in which it will be served."""
         return LocalModel(
             gguf,
             name="student",
@@ -122,12 +114,12 @@ class Ground:
         missing = [(case, attempt) for case, attempt in wanted if (case.id, attempt) not in done]
 
         async def seats() -> None:
-            pile = iter(missing)
+            piles = [[each for each in missing if each[0] is case] for case in cases]
             done_before = len(wanted) - len(missing)
             with progress.bar("play", len(wanted), "tries", done=done_before) as bar, printing_to_log():
 
                 async def sit() -> None:
-                    for case, attempt in pile:
+                    for case, attempt in _taken(piles):
                         rolled = await self._try(drawer, case, attempt, seed)
                         _keep(keep, rolled)
                         done[case.id, attempt] = rolled
@@ -169,6 +161,13 @@ class Ground:
             )
         success = _number(episode, self.project.config.evaluate.metric)
         return Rolled(case=case.id, attempt=attempt, turns=tuple(player.said), reward=reward, success=success)
+
+
+def _taken(piles: Sequence[list[tuple[Case, int]]]) -> Iterator[tuple[Case, int]]:
+    """What one seat plays: one case's tries after another, which begin alike, so that llama.cpp reads that once."""
+    pile: list[tuple[Case, int]] = []
+    while pile := pile or max(piles, key=len, default=[]):
+        yield pile.pop(0)
 
 
 def _number(episode: Episode, metric: str) -> float | None:

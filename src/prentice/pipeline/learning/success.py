@@ -20,14 +20,11 @@ def success_of(project: Project, base: Path) -> Callable[[Path, Sequence[str]], 
     """What tells of weights and cases which share of the cases the student solves, as it would be served."""
 
     def score(weights: Path, cases: Sequence[str]) -> float:
-        from prentice.training.export import write_merged
-        from prentice.training.gguf import write_gguf
+        from prentice.training.export import write_player
 
         known = {case.id: case for split in ("train", "val") for case in project.task.cases(split)}
         with TemporaryDirectory(dir=weights) as scratch:
-            gguf = Path(scratch) / "student.gguf"
-            merged = write_merged(weights, base, Path(scratch) / "model")
-            write_gguf(merged, gguf, project.config.export.quantization, "student")
+            gguf = write_player(weights, base, Path(scratch) / "student.gguf", project.config.export.quantization)
             return _played(project, gguf, [known[name] for name in cases], Path(scratch) / "plays.db")
 
     return score
