@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engine_ours import Clock
-from grpo_students import SUPPORT, pupil
+from grpo_students import PLAYING, pupil
 from prentice.pipeline.learning.grpo import play_round
 from prentice.progress import Silent
 from prentice.records import ModelSource
@@ -45,7 +45,7 @@ def update(job: Job) -> Job:
 
 def step(job: Job) -> Job:
     """Whole steps: weights to llama.cpp, tries, log-probabilities, update."""
-    who = pupil("support", [*SUPPORT, *job["settings"]])
+    who = pupil("support", [*PLAYING, *job["settings"]])
     clock, config = Clock(), who.project.config.train.grpo.model_copy(update={"save_seconds": 1e9})
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)

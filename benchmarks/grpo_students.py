@@ -28,11 +28,18 @@ SUPPORT = (
     "train.grpo.group=8",
     "train.grpo.probe_cases=8",
 )
+PLAYING = (*SUPPORT, "curate.max_rows=1000", "train.sft.precision=bfloat16")
+"""Whole steps need a student whose tries differ: after 300 rows one group of eight does."""
 BABYAI = (
     "task.seeds.train=[0, 200]",
     "curate.max_rows=400",
     'train.stages=["sft", "grpo"]',
     "train.grpo.cases=64",
+    "train.grpo.batch=4",
+    "train.grpo.epochs=1",
+    "train.grpo.kl=0",
+    "train.grpo.learning_rate=5e-4",
+    "train.grpo.precision=bfloat16",
     "train.grpo.probe_cases=8",
 )
 Row = dict[str, Any]

@@ -40,7 +40,7 @@ from side_by_side import THREADS, quiet_or_exit
 Row = dict[str, Any]
 SUPPORT = Path(__file__).parents[1] / "examples" / "support"
 LAYERS = 15
-MESSAGES = 6000
+MESSAGES = 4000
 """That the tuned student answers; a tenth of them validate."""
 TUNED = ("curate.max_rows=1000", "train.sft.precision=bfloat16", 'train.stages=["sft", "distill"]')
 COMMON = (

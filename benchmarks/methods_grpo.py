@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from engine_workers import Answer, Job, Worker
-from grpo_students import BABYAI, SUPPORT, Pupil, pupil, stored
+from grpo_students import BABYAI, PLAYING, SUPPORT, Pupil, pupil, stored
 from prentice.app.cli.terminal import terminal_progress
 from prentice.models.chat import ChatFormat
 from prentice.models.local import LocalModel
@@ -73,7 +73,7 @@ def _update(name: str, who: Pupil, what: str) -> Row:
 
 def step_rows() -> list[Row]:
     """The whole step, rollouts included: llama.cpp against transformers' generate."""
-    who = pupil("support", SUPPORT)
+    who = pupil("support", PLAYING)
     cases = [
         {"prompt": _prompt(who, case.inputs["text"]), "answer": str(case.expected)}
         for case in who.ground.cases[: 8 * ROUNDS]

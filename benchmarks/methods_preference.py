@@ -58,11 +58,11 @@ HELD_OUT = 1000
 STUDENT = (
     "curate.max_rows=300",
     "pairs.student_tries=4",
-    "pairs.student_cases=1000",
+    "pairs.student_cases=600",
     "train.preference.sft_weight=0.2",
     "export.check_rows=0",
 )
-"""What the success is measured with: a fine-tuned student, its own attempts at 1 000 training cases, one pass."""
+"""What the success is measured with: a fine-tuned student, its own attempts at 600 training cases, one pass."""
 
 
 def speed_rows() -> list[Row]:
