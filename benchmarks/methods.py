@@ -14,13 +14,14 @@ import methods_distill
 import methods_grpo
 import methods_preference
 from methods_cpt import cpt_rows
+from methods_gradient import gradient_rows
 from parts import measure
 
 Row = dict[str, Any]
 PARTS: dict[str, Callable[[], list[Row]]] = {
+    "gradient": gradient_rows,
     "cpt": cpt_rows,
     "preference_speed": methods_preference.speed_rows,
-    "preference_gradient": methods_preference.gradient_rows,
     "preference_success": methods_preference.success_rows,
     "grpo_update": methods_grpo.update_rows,
     "grpo_update_babyai": methods_grpo.babyai_rows,

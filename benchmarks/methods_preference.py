@@ -1,4 +1,4 @@
-"""Preference learning measured: pairs a second over the forest, its gradient, and what it adds to a fine-tuned student.
+"""Preference learning measured: pairs a second over the forest, and what it adds to a fine-tuned student.
 
 The student of the last part lives under examples/support/.prentice: what is trained or played is not done twice.
 """
@@ -15,8 +15,6 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
-
-import torch
 
 import engine_rows
 from engine_ours import Clock
@@ -36,11 +34,8 @@ from prentice.rollouts import play_all
 from prentice.statistics import crossed_difference, wilson
 from prentice.tasks import Audience, Case
 from prentice.tasks.babyai.task import CLUMSY
-from prentice.training.engine import ForestModel
 from prentice.training.export import export
-from prentice.training.forest import pad
 from prentice.training.items import Item
-from prentice.training.method import Method
 from prentice.training.preference.config import PreferenceConfig
 from prentice.training.preference.items import method_of, pair_items
 from prentice.training.run import Origin, Run
@@ -52,7 +47,6 @@ RACED, LAPS = 32, 3
 """Pairs of a lap, two steps of them; laps of each way, in turns."""
 TRIED_CASES, TRIES = 600, 3
 """Training cases of which the teacher's recording holds so many tries."""
-COMPARED = 3
 SEEDS = (0, 1)
 HELD_OUT = 1000
 STUDENT = (
@@ -71,33 +65,6 @@ def speed_rows() -> list[Row]:
     return [
         _raced("pairs_per_s", support_pairs(), "support, the student's prompt"),
         _raced("pairs_per_s_babyai", babyai_pairs(), "BabyAI turns behind the rules"),
-    ]
-
-
-def gradient_rows() -> list[Row]:
-    """How far the gradient over the forest is from the plain padded batch's, of both losses."""
-    base = engine_rows.base_model()
-    items = _items(base, support_pairs())[: 2 * COMPARED]
-    model = open_model(PreferenceConfig(), base)
-    _stir(model)
-    known = [item.knowing(_made_up(item)) for item in items]
-    found = {
-        loss: _difference(model, method_of(PreferenceConfig.model_validate({"loss": loss})), known)
-        for loss in ("dpo", "kto")
-    }
-    worst = max(found, key=lambda loss: found[loss])
-    note = ", ".join(f"{loss} {value:.1e}" for loss, value in found.items())
-    return [
-        {
-            "name": "preference_gradient_rel_diff",
-            "ours": found[worst],
-            "rival": None,
-            "ratio": None,
-            "unit": "of the padded gradient's norm",
-            "n": COMPARED,
-            "note": f"worst: {worst}; {note}; SmolLM2-135M, LoRA, float32, {COMPARED} pairs of support; equal to TRL's "
-            "DPOTrainer and KTOTrainer within 1e-5 on a small model: tests/test_preference_trl.py",
-        }
     ]
 
 
@@ -212,14 +179,15 @@ def _made(project: Project, spec: str, count: int, audience: Audience) -> list[P
         return read_rows(Path(folder) / "pairs", PAIRS)[1]
 
 
-def _items(base: Path, pairs: Sequence[Pair]) -> list[Item]:
+def pair_rows(base: Path, pairs: Sequence[Pair]) -> list[Item]:
+    """Both sides of each pair as rows of the engine."""
     return pair_items(open_checker(2048, Path("pairs"), base), pairs)
 
 
 def _raced(name: str, pairs: list[Pair], what: str) -> Row:
     """Laps over the forest and over padded rows in turns, after one of each for warmth."""
     base = engine_rows.base_model()
-    items = _items(base, pairs[:RACED])
+    items = pair_rows(base, pairs[:RACED])
     if len(items) < 2 * RACED:
         sys.exit(f"{name}: {RACED} pairs are wanted, and there are {len(items) // 2}")
     found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
@@ -275,37 +243,8 @@ def _same_curve(name: str, curves: dict[bool, list[float]]) -> None:
         raise ValueError(f"{name}: the losses differ by {worst:.2g}: the two do not compute the same")
 
 
-def _made_up(item: Item) -> dict[str, tuple[float, ...]]:
-    """What the losses of both methods need to know of a row."""
-    length = len(item.row.reply)
-    return {"reference": (-2.0,) * length, "kl": (0.1,) * length, "good": (float(item.turn == 0),) * length}
-
-
-def _stir(model: ForestModel) -> None:
-    """Adapters begin at zero, where half of their gradient is zero too."""
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.02)
-
-
-def _difference(model: ForestModel, method: Method, items: Sequence[Item]) -> float:
-    rows = [item.row for item in items]
-    ours, padded = (_gradient(model, method, items, batch) for batch in (model.batch(rows), pad(rows, plain=True)))
-    return float((ours - padded).norm() / padded.norm())
-
-
-def _gradient(model: ForestModel, method: Method, items: Sequence[Item], batch: Any) -> torch.Tensor:
-    model.zero_grad(set_to_none=True)
-    loss = method.loss(model(batch), batch) / method.size(items)
-    loss.backward()  # type: ignore[no-untyped-call]
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-
-
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "preference_speed": speed_rows,
-    "preference_gradient": gradient_rows,
     "preference_success": success_rows,
 }
 

@@ -65,7 +65,7 @@ def _converter(known: Any, added: Mapping[str, tuple[Any, Any]]) -> Any:
 
         def index_tensors(self, *which: Any, **told: Any) -> dict[str, Callable[[], Any]]:
             """What makes each weight, by its name, nothing of it computed yet."""
-            made = super().index_tensors(*which, **told)
+            made: dict[str, Callable[[], Any]] = super().index_tensors(*which, **told)
             return made | {weight: partial(_sum, made[weight], pair) for weight, pair in added.items()}
 
         def get_vocab_base_pre(self, tokenizer: Any) -> str:
