@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -89,15 +90,22 @@ class Letters:
 
 
 class ScriptedDrawer:
-    """Draws what a function says of the request and the try; None stands for a model that fails."""
+    """Draws what a function says of the request and the try; None stands for a model that fails.
 
-    def __init__(self, answer: Callable[[Request, int], str | None]) -> None:
-        self._answer = answer
+    Args:
+        seconds: that a draw takes.
+    """
+
+    def __init__(self, answer: Callable[[Request, int], str | None], seconds: float = 0.0) -> None:
+        self._answer, self._seconds = answer, seconds
         self.asked: list[Sampling] = []
+        self.shown: list[Sequence[Message]] = []
 
     async def draw(self, request: Request, sampling: Sampling) -> Drawn:
         """The answer, a token a letter."""
         self.asked.append(sampling)
+        self.shown.append(request.messages)
+        await asyncio.sleep(self._seconds)
         text = self._answer(request, sampling.attempt)
         if text is None:
             raise ModelError("no reply")

@@ -161,6 +161,17 @@ def test_every_case_is_played_by_turns_and_rewarded_by_the_metric(base: Path, tm
     assert len({asked.seed for asked in drawer.asked}) == 16  # a try keeps its seed over its turns
 
 
+def test_a_seat_plays_the_tries_of_one_case_after_another_and_helps_out_where_most_are_left(
+    base: Path, tmp_path: Path
+) -> None:
+    drawer = ScriptedDrawer(lambda request, attempt: "e", seconds=0.02)
+    it = ground(tmp_path, base, "slots = 2")
+    it.play(drawer, it.cases[:3], "s", None, Silent())
+    begun = [asked[0].content for asked in drawer.shown if len(asked) == 1]
+    assert [sorted(begun[i : i + 2]) for i in range(0, 16, 2)] == [["one", "two"]] * 8  # a case for each of two seats
+    assert begun[16:] == ["three"] * 8
+
+
 def test_another_metric_can_be_the_reward(base: Path, tmp_path: Path) -> None:
     drawer = ScriptedDrawer(lambda request, attempt: "e" if len(request.messages) == 1 else "x")
     it = ground(tmp_path, base, 'reward = "share"')
