@@ -29,6 +29,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "grpo_success": methods_grpo.success_rows,
     "distill_speed": methods_distill.speed_rows,
     "distill_success": methods_distill.success_rows,
+    "distill_more": methods_distill.more_rows,
 }
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from prentice.pipeline.learning import Lesson, student_before
 from prentice.pipeline.learning.distill import learn
 from prentice.progress import Silent
 from prentice.records import Sampling, digest
-from prentice.records.parquet import read_dataset
 from prentice.records.store import Store
 from prentice.rollouts import play_all
 from prentice.runs import write_atomic
@@ -62,24 +61,33 @@ TURNS, BLOCK = 120, 10
 
 
 def success_rows() -> list[Row]:
-    """Points of success lost by half of the layers, and what each source of knowledge is worth."""
-    held_out, validation = _project().task.cases("test"), _validation()
+    """Points of success lost by half of the layers, and what a teacher's probabilities are worth."""
+    held_out = _project().task.cases("test")
     teacher = _played("teacher", (), held_out)
-    arms = {name: _played(name, more, held_out) for name, more in ARMS.items()}
-    best = max(ARMS, key=lambda name: sum(_played(name, ARMS[name], validation)))
-    note = f"one seed; {MESSAGES} messages; " + ", ".join(f"{name} {_share(hits)}" for name, hits in arms.items())
-    lost = paired_difference(teacher, arms[best])
+    text, probabilities = (_played(name, ARMS[name], held_out) for name in ("text", "probabilities"))
+    note = f"one seed; {MESSAGES} messages; text {_share(text)}, probabilities {_share(probabilities)}"
+    lost = paired_difference(teacher, probabilities)
     return [
         {
             **_row("distill_half_depth_success_loss", 100 * lost.value, "points", len(teacher)),
             "interval": [round(100 * lost.low, 2), round(100 * lost.high, 2)],
+            "limit": 3,
             "success_30_layers": _share(teacher),
-            "success_15_layers": _share(arms[best]),
-            "note": f"{best}, the best of {len(validation)} validation cases; {note}",
+            "success_15_layers": _share(probabilities),
+            "note": note,
         },
-        _gain("distill_probs_vs_text_low", arms["probabilities"], arms["text"], note),
-        _gain("distill_hidden_vs_probs_low", arms["hidden"], arms["probabilities"], note),
-        _gain("distill_context_vs_probs_low", arms["context"], arms["probabilities"], note),
+        _gain("distill_probs_vs_text_low", probabilities, text, note),
+    ]
+
+
+def more_rows() -> list[Row]:
+    """What hidden states add to probabilities, and the teacher's word on the messages."""
+    held_out = _project().task.cases("test")
+    hidden, context, without = (_played(name, ARMS[name], held_out) for name in ("hidden", "context", "probabilities"))
+    note = f"one seed; {MESSAGES} messages; hidden {_share(hidden)}, context {_share(context)}, {_share(without)}"
+    return [
+        _gain("distill_hidden_vs_probs_low", hidden, without, note),
+        _gain("distill_context_vs_probs_low", context, without, note),
     ]
 
 
@@ -196,12 +204,6 @@ def _exported(tuned: Model, checkpoint: Path | None) -> Path:
         config = ExportConfig(check_rows=0)
         export(config, checkpoint=checkpoint, base=tuned.safetensors, out=out, rows=(), progress=Silent())
     return next(out.glob("*.gguf"))
-
-
-def _validation() -> Sequence[Case]:
-    """The cases of the dataset's validation rows: what chooses among the arms."""
-    chosen = {row.case for row in read_dataset(_rows(_tuned()))[1] if row.split == "val"}
-    return [case for case in _unlabelled().task.cases("train") if case.id in chosen]
 
 
 def _played(name: str, more: Sequence[str], cases: Sequence[Case]) -> list[bool]:
