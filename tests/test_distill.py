@@ -15,6 +15,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+from killing import kill_underway, needs_sigkill, written
 from prentice.errors import ConfigError, PrenticeError, TrainingError
 from prentice.models.hf import HFModel, load
 from prentice.pipeline import Project, run
@@ -283,6 +284,29 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     whole, stopped = (curve(tmp_path / name) for name in ("whole", "stopped"))
     assert len(whole) == 6
     assert stopped == whole
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from test_distill import CONFIG, distill
+base, home, config = sys.argv[1:]
+distill(Path(base), Path(home), CONFIG.model_validate_json(config), out="killed")
+"""
+
+
+@needs_sigkill
+def test_killed_with_kill_9_a_cut_goes_on_as_if_it_had_not_been(base: Path, tmp_path: Path, one_thread: None) -> None:
+    config = CONFIG.model_copy(update={"layers": 1, "epochs": 30})
+    distill(base, tmp_path, config, out="whole")
+    script = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n{SCRIPT}"
+    kill_underway(script, [str(base), str(tmp_path), config.model_dump_json()], tmp_path / "killed", 20)
+    assert written(tmp_path / "killed") < 90
+    distill(base, tmp_path, config, out="killed")
+    assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
+    models = [(tmp_path / out / "model" / "model.safetensors").read_bytes() for out in ("killed", "whole")]
+    assert models[0] == models[1]
+    assert not list((tmp_path / "killed").glob("cut-*"))
 
 
 # --- on-policy

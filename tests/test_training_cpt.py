@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,6 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from killing import kill_underway, needs_sigkill
 from prentice.errors import ConfigError, TrainingError
 from prentice.models.hf import load
 from prentice.progress import Silent
@@ -216,15 +212,6 @@ def test_other_documents_are_another_checkpoint(base: Path, tmp_path: Path) -> N
     assert first.dataset != second.dataset
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Sums are split among threads: equal bits need an equal number of them in every process."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -239,25 +226,16 @@ train_documents(config, read_corpus(config, Path(folder)), base=Path(base), out=
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this platform")
+@needs_sigkill
 def test_killed_with_kill_9_it_goes_on_and_knows_what_was_before(base: Path, tmp_path: Path, one_thread: None) -> None:
-    del one_thread
     write_corpus(tmp_path, general=12)
     config = CONFIG.model_copy(update={"epochs": 8, "general": ("general",)})
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     unbroken = train(base, tmp_path, whole, config)
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(base), str(killed), config.model_dump_json()]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not (killed / "resume.safetensors").exists() or len(curve(killed)) < 6:
-        assert process.poll() is None, process.communicate()[1].decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    arguments = [str(tmp_path), str(base), str(killed), config.model_dump_json()]
+    kill_underway(SCRIPT, arguments, killed, 6)
     assert (killed / "before.json").exists()
-    assert not (killed / "checkpoint.json").exists()
-    assert 6 <= len(curve(killed)) < len(curve(whole))
+    assert len(curve(killed)) < len(curve(whole))
     done = train(base, tmp_path, killed, config)
     assert curve(killed) == curve(whole)
     timeless = [{k: v for k, v in c.figures.items() if "per_second" not in k} for c in (done, unbroken)]

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from killing import kill_underway, needs_sigkill, written
 from preference_rows import pairs, thumbs
 from prentice.errors import TrainingError
 from prentice.progress import Silent
@@ -39,14 +36,13 @@ from prentice.training.preference.losses import dpo_loss, kto_loss, preferred, t
 from prentice.training.preference.train import train_preferences
 from prentice.training.run import Origin, Run
 from prentice.training.start import Start, open_checker, open_model
-from test_training_sft import SOURCE, one_thread, wait_for, written
+from test_training_sft import SOURCE
 from tiny_models import write_tiny_llama
 
 WHERE = Path("rows.parquet")
 CONFIG = PreferenceConfig(
     epochs=2, batch=4, lora_rank=4, lora_alpha=8, learning_rate=0.01, save_seconds=0, micro_tokens=1024
 )
-__all__ = ["one_thread"]
 
 
 @pytest.fixture(scope="module")
@@ -349,24 +345,17 @@ def write_pairs(folder: Path, rows: Sequence[Pair]) -> Path:
     return folder
 
 
-def killed(dataset: Path, base: Path, out: Path, config: PreferenceConfig, lines: int) -> None:
-    """A run in a process of its own, killed after so many steps."""
-    command = [sys.executable, "-c", SCRIPT, str(dataset), str(base), str(out), config.model_dump_json()]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE)
-    wait_for(lambda: written(out) >= lines, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert (out / "resume.safetensors").exists()
-    assert not (out / "checkpoint.json").exists()
+def arguments(dataset: Path, base: Path, out: Path, config: PreferenceConfig) -> list[str]:
+    """Of the script."""
+    return [str(dataset), str(base), str(out), config.model_dump_json()]
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this platform")
+@needs_sigkill
 def test_killed_with_kill_9_a_run_goes_on_with_the_same_reference(base: Path, tmp_path: Path, one_thread: None) -> None:
     rows = pairs(16, val=4)
     dataset = write_pairs(tmp_path / "pairs", rows)
     config = CONFIG.model_copy(update={"epochs": 12})
-    killed(dataset, base, tmp_path / "killed", config, 5)
+    kill_underway(SCRIPT, arguments(dataset, base, tmp_path / "killed", config), tmp_path / "killed", 5)
     assert written(tmp_path / "killed") < 36
     for out in ("killed", "whole"):
         train_preferences(config, rows, dataset / "rows.parquet", base=base, out=tmp_path / out, source=SOURCE)
@@ -375,13 +364,13 @@ def test_killed_with_kill_9_a_run_goes_on_with_the_same_reference(base: Path, tm
     assert adapters[0] == adapters[1]
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this platform")
+@needs_sigkill
 def test_a_reference_that_is_gone_or_another_than_before_a_kill_is_refused(tmp_path: Path) -> None:
     base = write_tiny_llama(tmp_path / "base")
     rows = pairs(8)
     dataset = write_pairs(tmp_path / "pairs", rows)
     config = CONFIG.model_copy(update={"epochs": 200})
-    killed(dataset, base, tmp_path / "out", config, 3)
+    kill_underway(SCRIPT, arguments(dataset, base, tmp_path / "out", config), tmp_path / "out", 3)
     weights = base / "model.safetensors"
     kept = weights.read_bytes()
     save_file({name: tensor * 1.01 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})

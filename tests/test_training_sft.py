@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Lfm2Config, MambaConfig
 
+from killing import kill_underway, needs_sigkill, wait_for, written
 from prentice.errors import ConfigError, TrainingError
 from prentice.models.hf import load
 from prentice.progress import Silent
@@ -146,15 +145,6 @@ def test_bfloat16_learns_the_same_curve_within_its_rounding(base: Path, tmp_path
     assert narrow != wide
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Sums are split among threads: equal bits need an equal number of them in every process."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -167,23 +157,16 @@ train_sft(SFTConfig.model_validate_json(config), dataset=Path(dataset), base=Pat
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this platform")
+@needs_sigkill
 def test_killed_twice_with_kill_9_the_curve_is_that_of_a_run_never_killed(
     base: Path, tmp_path: Path, one_thread: None
 ) -> None:
     dataset = write_rows(tmp_path / "dataset", examples(24, val=4))
     config = CONFIG.model_copy(update={"epochs": 20})
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = [sys.executable, "-c", SCRIPT, str(dataset), str(base)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
     train_sft(config, dataset=dataset, base=base, out=whole, source=SOURCE)
-    for lines in (12, 45):
-        process = subprocess.Popen([*command, str(killed), config.model_dump_json()], env=env, stderr=subprocess.PIPE)
-        wait_for(lambda lines=lines: written(killed) >= lines, process)  # type: ignore[misc]
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert (killed / "resume.safetensors").exists()
-        assert not (killed / "checkpoint.json").exists()
+    for steps in (12, 45):
+        kill_underway(SCRIPT, [str(dataset), str(base), str(killed), config.model_dump_json()], killed, steps)
     begun = written(killed)
     train_sft(config, dataset=dataset, base=base, out=killed, source=SOURCE)
     assert begun < 100
@@ -192,19 +175,6 @@ def test_killed_twice_with_kill_9_the_curve_is_that_of_a_run_never_killed(
     assert mine.id == theirs.id
     adapters = [(out / "adapter" / "adapter_model.safetensors").read_bytes() for out in (killed, whole)]
     assert adapters[0] == adapters[1]
-
-
-def written(out: Path) -> int:
-    path = out / "curve.jsonl"
-    return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
-
-
-def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while not ready():
-        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_a_state_of_another_run_is_not_resumed(base: Path, tmp_path: Path) -> None:
