@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import engine_rows
+from engine_gradient import stir, worst_row
 from methods_preference import pair_rows, support_pairs
 from prentice.training.distill.config import DistillConfig
 from prentice.training.distill.divergences import divergence_of
@@ -43,7 +44,7 @@ def gradient_rows() -> list[Row]:
     """The worst of all losses."""
     base = engine_rows.base_model()
     model = open_model(PreferenceConfig(), base)
-    _stir(model)
+    stir(model)
     items = pair_rows(base, support_pairs()[:PAIRS])
     items = [item.knowing(_made_up(item) | _told(model, item)) for item in items]
     found = {name: _difference(model, method, items) for name, method in _methods().items()}
@@ -52,21 +53,11 @@ def gradient_rows() -> list[Row]:
             found[name] = _difference(model, DISTILL, items)
     teacher = open_model(DistillConfig(method="full"), base)
     found["hidden states"] = _difference(Imitator(model, teacher, 1.0), DISTILL, items)
-    worst = max(found, key=lambda name: found[name])
-    note = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
-    return [
-        {
-            "name": "gradient_rel_diff",
-            "ours": found[worst],
-            "rival": None,
-            "ratio": None,
-            "unit": "of the padded gradient's norm",
-            "n": len(items),
-            "limit": 1e-5,
-            "note": f"worst: {worst}; {note}; SmolLM2-135M, LoRA, float32, both sides of {PAIRS} pairs of support; "
-            "the teacher is the untuned model; what references and samplers said is made up",
-        }
-    ]
+    about = (
+        f"SmolLM2-135M, LoRA, float32, both sides of {PAIRS} pairs of support; the teacher is the untuned model; what "
+        "references and samplers said is made up"
+    )
+    return [worst_row(found, about)]
 
 
 def _methods() -> dict[str, Method]:
@@ -97,15 +88,6 @@ def _made_up(item: Item) -> dict[str, Any]:
         OLD: (-3.0,) * length,
         SAMPLED: (-3.1,) * length,
     }
-
-
-def _stir(model: ForestModel) -> None:
-    """Adapters begin at zero, where half of their gradient is zero too."""
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.02)
 
 
 @contextmanager

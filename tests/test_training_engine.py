@@ -215,7 +215,7 @@ def test_a_difference_that_rounding_alone_makes_stops_nothing(llama: Path) -> No
     rows = [replace(row, reply=likeliest(model, row)) for row in rows_of(llama)]
     assert gradient_difference(model, rows) > 1e-5
     before = [p.detach().clone() for p in model.parameters()]
-    assert prove(model, rows) > 1e-5
+    assert prove(model, rows, through=model) > 1e-5
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
 
 

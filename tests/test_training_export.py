@@ -29,11 +29,13 @@ from prentice.progress import Silent
 from prentice.records import Checkpoint, Example, Exported, Ledger, Manifest, Message, ModelSource
 from prentice.runs import read_record
 from prentice.training.card import chatml_default, modelfile
-from prentice.training.config import ExportConfig
+from prentice.training.config import ExportConfig, SFTConfig
 from prentice.training.export import export, write_merged, write_player
 from prentice.training.gguf import splitting_name, write_gguf
-from prentice.training.lora import add_adapter, read_adapter
+from prentice.training.lora import add_adapter, low_rank, read_adapter
+from prentice.training.start import open_model
 from tiny_models import write_tiny_llama
+from training_models import write_family
 
 ROWS = [
     Example(
@@ -161,6 +163,23 @@ def test_weights_underway_become_the_file_that_merging_them_first_would_give(
         assert np.allclose(apart, dequantize(theirs[name], QUANTIZED[quantization]) if data.ndim > 1 else theirs[name])
     assert sum(not np.array_equal(data, untouched[name]) for name, data in ours.items()) == 2 * 7  # two layers
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # peft warns about its own rewriting of mixtral's experts
+def test_an_adapter_on_stacked_experts_is_merged_first(tmp_path: Path) -> None:
+    base = write_family("mixtral", tmp_path / "base")
+    adapted = open_model(SFTConfig(lora_rank=4).on(gpu=False), base).model
+    adapted.save_pretrained(tmp_path / "weights")
+    assert low_rank(tmp_path / "weights", base) is None
+    write_player(tmp_path / "weights", base, tmp_path / "s" / "student.gguf", "f32")
+    assert (tmp_path / "s" / "model").exists()
+
+
+@pytest.mark.parametrize("setting", ["use_rslora", "use_dora"])
+def test_an_adapter_with_a_scale_of_its_own_is_merged_by_peft(base: Path, tmp_path: Path, setting: str) -> None:
+    recipe: dict[str, Any] = {"r": 4, "target_modules": "all-linear", setting: True}
+    add_adapter(load(base), LoraConfig(**recipe)).save_pretrained(tmp_path)
+    assert low_rank(tmp_path, base) is None
 
 
 def test_all_weights_underway_become_a_file_too(base: Path, tmp_path: Path) -> None:
@@ -310,7 +329,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from prentice.progress import Silent
-from prentice.training.config import ExportConfig
+from prentice.training.config import ExportConfig, SFTConfig
 from prentice.training.export import export
 base, checkpoint, out = map(Path, sys.argv[1:])
 print("begin", flush=True)

@@ -23,7 +23,7 @@ from prentice.runs import folder_atomic, read_record, write_atomic
 from prentice.training.card import model_card, modelfile
 from prentice.training.config import ExportConfig
 from prentice.training.gguf import write_gguf
-from prentice.training.lora import merge_adapter
+from prentice.training.lora import low_rank, merge_adapter
 
 ENOUGH = 0.98
 ADAPTER, FULL = "adapter_config.json", "config.json"
@@ -117,15 +117,14 @@ def write_merged(checkpoint: Path, base: Path, target: Path) -> Path:
 def write_player(checkpoint: Path, base: Path, gguf: Path, quantization: str) -> Path:
     """The weights of a run that is underway as a file for llama.cpp, in a folder of its own; returns `gguf`.
 
-    What `write_merged` and `write_gguf` give one after the other; an adapter needs no merged model on disk between.
+    What `write_merged` and `write_gguf` give one after the other; a plain adapter needs no merged model on disk.
 
     Raises: as they do.
     """
     weights, is_adapter = _weights(checkpoint)
-    if is_adapter:
-        write_gguf(base, gguf, quantization, "student", adapter=weights)
-    else:
-        write_gguf(write_merged(checkpoint, base, gguf.parent / "model"), gguf, quantization, "student")
+    added = low_rank(weights, base) if is_adapter else None
+    model = write_merged(checkpoint, base, gguf.parent / "model") if added is None else base
+    write_gguf(model, gguf, quantization, "student", added)
     return gguf
 
 

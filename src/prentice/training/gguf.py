@@ -18,7 +18,9 @@ from prentice.errors import MissingExtraError, PrenticeError
 QUANTIZATIONS = {"q8_0": "MOSTLY_Q8_0", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "f32": "ALL_F32"}
 
 
-def write_gguf(model: Path, gguf: Path, quantization: str, name: str, adapter: Path | None = None) -> None:
+def write_gguf(
+    model: Path, gguf: Path, quantization: str, name: str, added: Mapping[str, tuple[Any, Any]] | None = None
+) -> None:
     """Write a transformers folder as one GGUF file.
 
     Args:
@@ -26,7 +28,7 @@ def write_gguf(model: Path, gguf: Path, quantization: str, name: str, adapter: P
         gguf: the file to write.
         quantization: one of `QUANTIZATIONS`.
         name: the model's name in the file.
-        adapter: folder of a LoRA adapter that is added into the weights on their way.
+        added: what is added to weights on their way, as `low_rank` finds it in an adapter's folder.
     Raises: PrenticeError if llama.cpp has no such architecture, or the tokenizer splits text in a way it does not know.
     """
     try:
@@ -38,15 +40,12 @@ def write_gguf(model: Path, gguf: Path, quantization: str, name: str, adapter: P
             get_model_class,
         )
         from gguf import LlamaFileType
-
-        from prentice.training.lora import low_rank
     except ModuleNotFoundError as error:
         raise MissingExtraError("export needs the training extra", 'pip install "prentice[local]"') from error
     with _silent(), torch.inference_mode():
         architecture = get_model_architecture(ModelBase.load_hparams(model, False), ModelType.TEXT)
         try:
-            added = low_rank(adapter) if adapter else {}
-            converter = _converter(get_model_class(architecture), added)
+            converter = _converter(get_model_class(architecture), added or {})
             writer = converter(model, LlamaFileType[QUANTIZATIONS[quantization]], gguf, model_name=name)
             writer.write()
         except NotImplementedError as error:
@@ -56,8 +55,8 @@ def write_gguf(model: Path, gguf: Path, quantization: str, name: str, adapter: P
 def _converter(known: Any, added: Mapping[str, tuple[Any, Any]]) -> Any:
     """The converter of an architecture that adds to weights, and also knows tokenizers by how they split.
 
-    It recognises a tokenizer by a hash over its token ids for one text. A vocabulary that was rebuilt,
-    trained anew or extended has other ids while it splits text the same way, which is all that the hash stands for.
+    llama.cpp's recognises a tokenizer by a hash over its token ids for one text. A vocabulary that was rebuilt, trained
+    anew or extended has other ids while it splits text the same way, which is all that the hash stands for.
     """
 
     class Converter(known):  # type: ignore[misc]

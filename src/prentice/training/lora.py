@@ -17,6 +17,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora.layer import Linear
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from prentice.errors import TrainingError
@@ -25,6 +26,8 @@ LowRank = tuple[Tensor, Tensor]
 """(rank, in) and (out, rank): the second times the first is what an adapter adds to a weight, scale included."""
 WRAPPED, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 """peft's names in its files."""
+BEYOND = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
+"""Settings of peft with which an adapter is more than two matrices a weight and one scale."""
 
 
 def add_adapter(model: Any, config: LoraConfig) -> PeftModel:
@@ -60,19 +63,31 @@ def merge_adapter(model: Any, folder: Path) -> Any:
     return read_adapter(model, folder).merge_and_unload()
 
 
-def low_rank(folder: Path) -> dict[str, LowRank]:
-    """What the adapter of `folder` adds to each weight of its base, by the weight's name."""
+def low_rank(folder: Path, base: Path) -> dict[str, LowRank] | None:
+    """What the adapter of `folder` adds to each weight of its base, by the weight's name in the base's files.
+
+    Returns: None where it is not that simple and peft has to merge: weights that are stacked, such as Mixtral's
+        experts, or an adapter that scales or holds something else besides.
+    """
     settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    if any(settings.get(name) for name in BEYOND):
+        return None
     scale = settings["lora_alpha"] / settings["r"]
-    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
-        names = [name.removesuffix(DOWN) for name in file.keys() if name.endswith(DOWN)]  # noqa: SIM118
-        return {
-            f"{name.removeprefix(WRAPPED)}.weight": (
-                file.get_tensor(name + DOWN).float(),
-                file.get_tensor(name + UP).float() * scale,
-            )
-            for name in names
-        }
+    pairs = load_file(folder / "adapter_model.safetensors")
+    names = {name.removesuffix(DOWN) for name in pairs if name.endswith(DOWN)}
+    found = {
+        f"{name.removeprefix(WRAPPED)}.weight": (pairs[name + DOWN].float(), pairs[name + UP].float() * scale)
+        for name in names
+    }
+    return found if len(pairs) == 2 * len(found) and found.keys() <= _weights_of(base) else None
+
+
+def _weights_of(base: Path) -> set[str]:
+    names: set[str] = set()
+    for path in base.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            names |= set(file.keys())
+    return names
 
 
 def fuse_adapters(model: nn.Module) -> int:
