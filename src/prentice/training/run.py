@@ -97,7 +97,8 @@ class Run:
         links: what it may ask of the world around it.
         unit: rows that belong together.
         gauge: what is to be known of the weights before and after.
-        fresh: makes rows on the way; `start.train` is then filled with those of the first step.
+        visits: what its steps learn from; None: passes over `start.train`. Where it is `Fresh`, `start.train` is filled
+            with the rows of the first step.
     """
 
     id: str
@@ -110,9 +111,7 @@ class Run:
     unit: int = 1
     by_weight: bool = False
     gauge: Gauge | None = None
-    fresh: Fresh | None = None
-    over: Callable[[Passes], Visits] | None = field(default=None, init=False)
-    """What becomes of the passes over the rows, where some rows are made on the way; set later."""
+    visits: Visits | None = None
     difference: float | None = field(default=None, init=False)
     """What the comparison with the padded batch found; None: not compared."""
 
@@ -150,19 +149,19 @@ class Run:
     def loop(self) -> Loop:
         """The loop over these rows; one micro-batch has been compared with the padded one."""
         start, config = self.start, self.config
-        visits = Passes(start.train, config.epochs, config.batch, config.seed, self.by_weight, self.unit)
+        passes = Passes(start.train, config.epochs, config.batch, config.seed, self.by_weight, self.unit)
         loop = Loop(
             start,
-            self.fresh or (visits if self.over is None else self.over(visits)),
+            self.visits or passes,
             self.method,
             plan_of(config),
             out=self.out,
             fingerprint=self.id,
             accelerator=self.links.accelerator,
         )
-        if self.fresh is not None:
-            self.fresh.meet(self._student(loop))
-            self.start = start = replace(start, train=self.fresh.of(0))
+        if isinstance(self.visits, Fresh):
+            self.visits.meet(self._student(loop))
+            self.start = start = replace(start, train=self.visits.of(0))
         if not (start.model.narrow and loop.sharded):  # its weights cannot be taken to float32 and back
             count, _ = compared([len(item.row.tokens) for item in start.train])
             some = start.train[:count]
@@ -172,7 +171,7 @@ class Run:
             with memory_named(*at_once(some, when, cut=0, section=config.section)):
                 self.difference = prove(loop.model, rows, through=loop.wrapped)
         if self.method.reference:
-            loop.visits = replace(visits, items=_referenced(start.train, loop))
+            loop.visits = replace(passes, items=_referenced(start.train, loop))
             if self.method.measure is None and start.val:
                 loop.val_rows = _referenced(start.val, loop)
         loop.judge = self._judge(loop)
@@ -218,14 +217,19 @@ class Run:
         tokens = sum(len(item.row.tokens) for item in start.train)
         learnt = sum(len(item.row.reply) for item in start.train)
         weights = sum(p.numel() for p in start.model.parameters() if p.requires_grad)
-        compared = "not compared" if self.difference is None else f"{self.difference:.2g}"
         line = (
             f"{len(start.train):,} rows, {tokens:,} tokens of which {learnt / tokens:.0%} are supervised; "
             f"{weights / 1e6:.1f} M weights trained ({config.method}, {config.precision}); "
-            f"gradient against the padded batch: {compared}"
+            f"gradient against the padded batch: {self._compared()}"
         )
         why = start.model.obstacle
         return f"{line}\n{why}, so prefixes cannot be shared exactly: rows are padded, which is slower" if why else line
+
+    def _compared(self) -> str:
+        """What the comparison with the padded batch found, in words."""
+        if self.difference is None:
+            return "not compared"
+        return f"{self.difference:.2g}" + (" of its rounding" if self.start.model.narrow else "")
 
     @contextmanager
     def last_good_kept(self, loop: Loop) -> Iterator[None]:
@@ -298,7 +302,7 @@ class Run:
             figures["gradient_difference"] = self.difference
         kept = max((line for line in course.curve if "val_loss" in line or "score" in line), key=_goodness, default={})
         figures |= {name: value for name, value in kept.items() if name == "score" or name.startswith("val_")}
-        return figures if self.fresh is None else {**figures, "rows": visits, **self.fresh.figures()}
+        return figures | ({"rows": visits, **self.visits.figures()} if isinstance(self.visits, Fresh) else {})
 
 
 def _goodness(line: dict[str, float]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from prentice.training.batches import Order
 from prentice.training.items import Item
@@ -55,6 +55,7 @@ class Student:
     write: Callable[[Path], None]
 
 
+@runtime_checkable
 class Fresh(Visits, Protocol):
     """Rows that are made on the way, by the student as it then is."""
 

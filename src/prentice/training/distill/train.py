@@ -28,7 +28,7 @@ from prentice.training.losses import sft_loss
 from prentice.training.method import Method
 from prentice.training.run import ALONE, Links, Origin, Run, finished_checkpoint
 from prentice.training.start import Start, open_checker, open_start
-from prentice.training.visits import Visits
+from prentice.training.visits import Passes
 
 DISTILL = Method("distill", sft_loss)
 """The head does the work: what it makes of a position is summed like a log-probability."""
@@ -96,10 +96,11 @@ def distill_examples(
     start = open_start(config, examples, where, student, links.serving_tokens, links.place)
     if teacher is not None:
         start = _taught(config, start, teacher, room.told, progress)
-    run = Run(name, config, DISTILL, start, Origin(room.base, room.source, data), out, links)
+    visits: OnPolicy | None = None
     if teacher is not None and config.on_policy:
-        run.over = partial(_on_policy, config, start, teacher, open_checker(config.max_tokens, where, student).stops)
-    checkpoint = run.carry_out(progress)
+        visits = _on_policy(config, start, teacher, open_checker(config.max_tokens, where, student).stops)
+    origin = Origin(room.base, room.source, data)
+    checkpoint = Run(name, config, DISTILL, start, origin, out, links, visits=visits).carry_out(progress)
     if student != room.base:
         shutil.rmtree(student)
     return checkpoint
@@ -157,6 +158,7 @@ def with_context(items: Sequence[Item]) -> list[Item]:
     ]
 
 
-def _on_policy(config: DistillConfig, start: Start, teacher: Teacher, stops: frozenset[int], given: Visits) -> Visits:
+def _on_policy(config: DistillConfig, start: Start, teacher: Teacher, stops: frozenset[int]) -> OnPolicy:
+    given = Passes(start.train, config.epochs, config.batch, config.seed)
     writer = Writer(start.model, stops, config.reply_tokens, config.temperature)
     return OnPolicy(given, config.on_policy, config.seed, writer.rewrite, teacher.tell)

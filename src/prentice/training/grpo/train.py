@@ -59,4 +59,4 @@ def train_grpo(
     rounds = out / ROUNDS / name[:16]  # of another recipe there may be others
     rows = FreshRows(config, cases, rollouts, rounds, progress)
     start = Start(open_model(config, base), (), (), rounds)
-    return Run(name, config, method_of(config), start, Origin(base, source, data), out, fresh=rows).carry_out(progress)
+    return Run(name, config, method_of(config), start, Origin(base, source, data), out, visits=rows).carry_out(progress)
