@@ -29,7 +29,8 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "grpo_success": methods_grpo.success_rows,
     "distill_speed": methods_distill.speed_rows,
     "distill_success": methods_distill.success_rows,
-    "distill_more": methods_distill.more_rows,
+    "distill_hidden": methods_distill.hidden_rows,
+    "distill_context": methods_distill.context_rows,
 }
 
 if __name__ == "__main__":

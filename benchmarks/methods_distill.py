@@ -80,15 +80,21 @@ def success_rows() -> list[Row]:
     ]
 
 
-def more_rows() -> list[Row]:
-    """What hidden states add to probabilities, and the teacher's word on the messages."""
+def hidden_rows() -> list[Row]:
+    """What hidden states add to probabilities."""
+    return [_added("hidden")]
+
+
+def context_rows() -> list[Row]:
+    """What the teacher's word on the messages adds to its word on the replies."""
+    return [_added("context")]
+
+
+def _added(name: str) -> Row:
     held_out = _project().task.cases("test")
-    hidden, context, without = (_played(name, ARMS[name], held_out) for name in ("hidden", "context", "probabilities"))
-    note = f"one seed; {MESSAGES} messages; hidden {_share(hidden)}, context {_share(context)}, {_share(without)}"
-    return [
-        _gain("distill_hidden_vs_probs_low", hidden, without, note),
-        _gain("distill_context_vs_probs_low", context, without, note),
-    ]
+    arm, without = (_played(each, ARMS[each], held_out) for each in (name, "probabilities"))
+    note = f"one seed; {MESSAGES} messages; {name} {_share(arm)}, without it {_share(without)}"
+    return _gain(f"distill_{name}_vs_probs_low", arm, without, note)
 
 
 def speed_rows() -> list[Row]:
