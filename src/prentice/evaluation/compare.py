@@ -10,9 +10,11 @@ from pydantic import Field, JsonValue
 
 from prentice.config import StageConfig
 from prentice.errors import DataError
+from prentice.evaluation.measured import with_measures
 from prentice.evaluation.verdict import judge
 from prentice.records import Episode, PolicyResult, Report, Split, utc_now
 from prentice.statistics import paired_difference, quantile, wilson
+from prentice.tasks.contract import Measure
 from prentice.tasks.metered import spent_by_role
 
 TEACHER, BASE, STUDENT = "teacher", "base", "student"
@@ -47,6 +49,7 @@ def compare(
     machine: str,
     recorded: Collection[str] = (),
     scale: float | None = None,
+    measures: Mapping[str, Measure] | None = None,
     facts: Mapping[str, JsonValue] | None = None,
     created: str | None = None,
 ) -> Report:
@@ -57,6 +60,7 @@ def compare(
         machine: where the times were measured, in words.
         recorded: roles whose episodes were played earlier.
         scale: what the recorded roles' seconds are multiplied by (`scale_recorded`); None: left as recorded.
+        measures: what the task measures beside success, by name.
         created: ISO date and time; now, when None.
 
     Raises: DataError if there are no episodes, a case was played by one policy and not by another or twice by one,
@@ -67,13 +71,15 @@ def compare(
     played = {name: _by_case(name, episodes_by_policy[name], config.split) for name in order}
     cases = _same_cases(played)
     outcomes = {name: [_success(played[name][case], config.metric) for case in cases] for name in order}
+    in_order = {name: [played[name][case] for case in cases] for name in order}
     timing = "recorded" if scale is None else "scaled"
     results = []
     for name in order:
         clock = scale if name in recorded and scale is not None else 1.0
-        result = _result(name, [played[name][case] for case in cases], outcomes[name], config.cpu_hour_usd, clock)
+        result = _result(name, in_order[name], outcomes[name], config.cpu_hour_usd, clock)
         results.append(_marked(result, timing) if name in recorded else result)
     results = _with_differences(results, outcomes)
+    results = with_measures(results, in_order, measures or {}, TEACHER)
     by_name = {r.name: r for r in results}
     both = {TEACHER, STUDENT} <= by_name.keys()
     return Report(

@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from prentice.evaluation.wording import TITLES, count, headline, notes, row
+from prentice.evaluation.wording import TITLES, count, headline, measure_rows, notes, row
 from prentice.records import PolicyResult, Report
 
 COLOURS = {"promote": "green", "hold": "red", "more data": "yellow"}
@@ -19,7 +19,7 @@ def terminal_table(report: Report) -> RenderableType:
     """The report as something rich can print."""
     said = [f"{r.name} = {r.policy}" for r in report.results if r.policy != r.name] + notes(report)
     lines = [Text(line, style="dim", overflow="fold") for line in said]
-    return Group(_table(report), Text(), *lines, *([Text()] if lines else []), _verdict(report))
+    return Group(_table(report), *_measures(report), Text(), *lines, *([Text()] if lines else []), _verdict(report))
 
 
 def _table(report: Report) -> Table:
@@ -36,6 +36,20 @@ def _table(report: Report) -> Table:
     for result in report.results:
         table.add_row(*_cells(result), style="bold" if result.name == STUDENT else "")
     return table
+
+
+def _measures(report: Report) -> list[RenderableType]:
+    """What the task measures beside success; nothing where there is no such thing."""
+    rows = measure_rows(report)
+    if not rows:
+        return []
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("per cent", overflow="fold")
+    for result in report.results:
+        table.add_column(result.name, overflow="fold")
+    for cells in rows:
+        table.add_row(*(Text(cell) for cell in cells))
+    return [Text(), table]
 
 
 def _cells(result: PolicyResult) -> list[Text]:

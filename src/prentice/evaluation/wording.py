@@ -42,6 +42,16 @@ def row(result: PolicyResult) -> Row:
     )
 
 
+def measure_rows(report: Report) -> list[tuple[str, ...]]:
+    """One row for each thing that the task measures beside success: its name, and each policy's figure in per cent."""
+    names = dict.fromkeys(name for result in report.results for name in result.measures)
+    return [(name, *(_measure(result.measures.get(name)) for result in report.results)) for name in names]
+
+
+def _measure(value: Interval | None) -> str:
+    return NONE if value is None else f"{100 * value.value:.1f} {_ends(value)}"
+
+
 def cost_mark(result: PolicyResult) -> str:
     """The mark of a cost that comes from CPU time; a price that was paid needs none."""
     return MARKS.get(result.timing, "") if result.processing_s is not None else ""

@@ -18,7 +18,7 @@ from prentice.pipeline.project import TASK, Project
 from prentice.progress import Progress
 from prentice.records import Episode, Report, utc_now
 from prentice.rollouts import play_all
-from prentice.tasks import Audience
+from prentice.tasks import Audience, Measuring
 
 
 def contest(
@@ -71,6 +71,7 @@ def contest(
         machine=f"{platform.machine()}, {contestants.threads} threads, {platform.system()}",
         recorded=(TEACHER,) if recording is not None else (),
         scale=scale,
+        measures=project.task.measures() if isinstance(project.task, Measuring) else {},
         facts=facts,
     )
 

@@ -28,6 +28,7 @@ from prentice.records.parquet import read_dataset
 from prentice.records.store import Store
 from prentice.rollouts import SHAPE_REPLIES, play_all, run_id
 from prentice.runs import StageRecord, read_record, write_atomic
+from prentice.tasks import Sifting
 
 Facts = dict[str, JsonValue]
 
@@ -251,12 +252,13 @@ def _evaluate(context: Context, out: Path) -> Facts:
 
 
 def _known_facts(context: Context) -> Mapping[str, JsonValue]:
-    curated, trained = context.done["curate"].facts, context.done["train"].facts
+    curated, trained, task = context.done["curate"].facts, context.done["train"].facts, context.project.task
     return {
         "command": f"prentice run {context.project.folder}",
         "dataset": {"ledger": curated["ledger"], "splits": curated["splits"], "hash": curated["hash"]},
         "training": {"seconds": trained["seconds"], **_figures(trained["figures"])},
         "export": {"greedy answers equal to torch's": context.done["export"].facts["agreement"]},
+        **({"cases left out": dict(task.left_out)} if isinstance(task, Sifting) else {}),
     }
 
 

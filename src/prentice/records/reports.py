@@ -32,6 +32,10 @@ class PolicyResult(Record):
     """Wilson interval."""
     difference: Interval | None = None
     """Success minus the teacher's on the same cases, paired."""
+    measures: dict[str, Interval] = Field(default_factory=dict)
+    """What else the task measures, as shares: over the episodes that ended, by bootstrap over cases."""
+    measures_to_teacher: dict[str, Interval] = Field(default_factory=dict)
+    """The same minus the teacher's, over the cases that ended with both."""
     input_tokens: float | None = None
     """Mean per episode."""
     output_tokens: float | None = None

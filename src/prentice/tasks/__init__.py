@@ -1,7 +1,19 @@
 """What is to be learnt: the contract and the built-in tasks."""
 
 from prentice.registry import Table
-from prentice.tasks.contract import Audience, Case, Environment, Spender, Step, Task, TaskConfig, Teaching
+from prentice.tasks.contract import (
+    Audience,
+    Case,
+    Environment,
+    Measure,
+    Measuring,
+    Sifting,
+    Spender,
+    Step,
+    Task,
+    TaskConfig,
+    Teaching,
+)
 from prentice.tasks.judge import Judge, transcript
 from prentice.tasks.metered import Metered
 from prentice.tasks.prompts import Ask
@@ -13,6 +25,7 @@ TASKS = Table(
         "babyai": "prentice.tasks.babyai:BabyAI",
         "classify": "prentice.tasks.classify:Classify",
         "gymnasium": "prentice.tasks.gym:GymnasiumTask",
+        "ner": "prentice.tasks.ner:NER",
         "python": "prentice.tasks.python:PythonTask",
         "text": "prentice.tasks.text:Text",
         "verifiers": "prentice.tasks.verifiers:VerifiersTask",
@@ -28,7 +41,10 @@ __all__ = [
     "Done",
     "Environment",
     "Judge",
+    "Measure",
+    "Measuring",
     "Metered",
+    "Sifting",
     "Spender",
     "Step",
     "Task",

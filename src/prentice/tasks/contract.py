@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import JsonValue
@@ -97,6 +98,40 @@ class Task(Protocol):
 
     def baselines(self) -> Mapping[str, Policy]:
         """Trivial policies that belong in every table, by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure about all episodes together: the mean of a metric, or a ratio of two sums, such as precision or F1.
+
+    Args:
+        top: the metric whose values are added up; where an episode lacks it, it is 0.
+        bottom: the metrics that the sum is divided by, added up; none: the number of episodes.
+        factor: of the ratio; 2 makes F1 of `right / (said + expected)`.
+    """
+
+    top: str
+    bottom: tuple[str, ...] = ()
+    factor: float = 1.0
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A task whose report has more to show than success."""
+
+    def measures(self) -> Mapping[str, Measure]:
+        """These figures, by the name that the report gives them."""
+        ...
+
+
+@runtime_checkable
+class Sifting(Protocol):
+    """A task that leaves some of what it reads out, and says so in the report."""
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """Reason → cases that were read and are not used."""
         ...
 
 

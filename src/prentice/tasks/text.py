@@ -23,7 +23,7 @@ from prentice.models.specs import open_policy
 from prentice.records import Message, Metric, Reply, Request, Split, digest
 from prentice.tasks.beside import load_beside, text_or_file
 from prentice.tasks.cases import distinct, file_rows, make_case, readable
-from prentice.tasks.contract import Audience, Case, Environment, Step, TaskConfig
+from prentice.tasks.contract import Audience, Case, Environment, Measure, Step, TaskConfig
 from prentice.tasks.graders import GRADERS, Answer, Grader
 from prentice.tasks.metered import Metered
 from prentice.tasks.prompts import template
@@ -108,6 +108,17 @@ class Text:
         for line, row in readable(file_rows(self.path)):
             split, case = self.read_row(line, row)
             yield line, case.id, (line, split, case)
+
+    def each_row(self) -> Iterator[tuple[int, tuple[str, Case] | DataError]]:
+        """Line, and split with case, of each row; in place of a damaged one what is wrong with it.
+
+        Raises: DataError if the file cannot be read, or not beyond some line.
+        """
+        for line, row in file_rows(self.path):
+            try:
+                yield line, row if isinstance(row, DataError) else self.read_row(line, row)
+            except DataError as error:
+                yield line, error
 
     def read_row(self, line: int, row: Mapping[str, Any]) -> tuple[str, Case]:
         """The split and the case of one row.
@@ -218,6 +229,10 @@ class Text:
     def demonstration(self, case: Case) -> str | None:
         """The answer key as a reply."""
         return None if case.expected is None else self.grader.key(case.expected)
+
+    def measures(self) -> Mapping[str, Measure]:
+        """What the grader measures over all episodes together."""
+        return self.grader.measures
 
     def baselines(self) -> Mapping[str, Policy]:
         """The answer that is most frequent among the training cases, given to every text; nothing without answers."""

@@ -11,8 +11,7 @@ from prentice.errors import DataError, PrenticeError
 from prentice.pipeline.checking.findings import Finding, bad, doubtful, from_error, good, shortened
 from prentice.records import digest
 from prentice.statistics import wilson
-from prentice.tasks import Case, Task
-from prentice.tasks.cases import file_rows
+from prentice.tasks import Case, Sifting, Task
 from prentice.tasks.text import PROMPT, Text
 
 TOPIC = "cases"
@@ -45,6 +44,8 @@ class Seen:
 def look_at_cases(task: Task) -> tuple[list[Seen], list[Finding]]:
     """The cases that can be used, and all that is wrong or doubtful with them."""
     seen, findings = _rows(task) if isinstance(task, Text) else _whole(task)
+    if isinstance(task, Sifting) and seen:
+        findings += [doubtful(TOPIC, f"{n:,} texts left out: {reason}") for reason, n in task.left_out.items()]
     if not seen:
         return seen, findings or [bad(TOPIC, "there are no cases", "put rows into the file that [task] cases names")]
     findings += _splits(seen)
@@ -61,14 +62,11 @@ def _rows(task: Text) -> tuple[list[Seen], list[Finding]]:
     findings: list[Finding] = []
     ids: dict[str, int] = {}
     try:
-        for line, row in file_rows(task.path):
-            try:
-                if isinstance(row, DataError):
-                    raise row
-                split, case = task.read_row(line, row)
-            except DataError as error:
-                findings.append(from_error(TOPIC, error))
+        for line, row in task.each_row():
+            if isinstance(row, DataError):
+                findings.append(from_error(TOPIC, row))
                 continue
+            split, case = row
             if case.id in ids:
                 text = f"{task.path}:{line}: id {case.id!r} occurred in line {ids[case.id]} before"
                 findings.append(bad(TOPIC, text, "give every case an id of its own"))

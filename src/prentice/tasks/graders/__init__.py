@@ -7,6 +7,7 @@ GRADERS = Table(
     "grader",
     {
         "command": "prentice.tasks.graders.code:Command",
+        "entities": "prentice.tasks.graders.entities:EntityGrader",
         "exact": "prentice.tasks.graders.texts:Exact",
         "json": "prentice.tasks.graders.fields:JsonFields",
         "judge": "prentice.tasks.graders.judged:Judged",

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from prentice.config import StageConfig
 from prentice.models.policy import Policy
 from prentice.records import Metric
+from prentice.tasks.contract import Measure
 
 
 class GraderConfig(StageConfig):
@@ -52,6 +53,11 @@ class Grader(Protocol):
     """Whether a case without an answer key cannot be graded: it then gets no metric at all."""
     judge: str | None = None
     """The model it asks, by the spec that `[teacher] model` takes too."""
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """Figures about all episodes together that belong in the report, beside success; by name."""
+        return {}
 
     def key(self, expected: JsonValue) -> str:
         """The answer key as a right reply.

@@ -49,7 +49,7 @@ class JsonFields(Grader):
 
     async def grade(self, answer: Answer) -> tuple[Metric, ...]:
         """`valid_json`, `field.NAME` for each field, and `success`; a text with something around it is not JSON."""
-        right, said = self._object(answer.expected), _read_object(answer.text)
+        right, said = self._object(answer.expected), read_object(answer.text)
         names = self._fields or tuple(right)
         fields = {name: said is not None and name in said and _same(said[name], right.get(name)) for name in names}
         other = said is not None and not self._fields and said.keys() - right.keys()
@@ -60,7 +60,7 @@ class JsonFields(Grader):
         )
 
     def _object(self, expected: JsonValue) -> dict[str, JsonValue]:
-        value = _read_object(expected) if isinstance(expected, str) else expected
+        value = read_object(expected) if isinstance(expected, str) else expected
         if not isinstance(value, dict):
             raise ValueError(f"{_short(expected)} is not a JSON object")
         if missing := [name for name in self._fields if name not in value]:
@@ -79,7 +79,8 @@ def _same(said: JsonValue, right: JsonValue) -> bool:
     return isinstance(said, bool) == isinstance(right, bool) and said == right
 
 
-def _read_object(text: str) -> dict[str, JsonValue] | None:
+def read_object(text: str) -> dict[str, JsonValue] | None:
+    """The JSON object that a text is; None for anything else, a key that stands there twice and NaN among it."""
     try:
         value = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
     except (ValueError, RecursionError):
