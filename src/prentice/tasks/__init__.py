@@ -25,6 +25,7 @@ TASKS = Table(
         "babyai": "prentice.tasks.babyai:BabyAI",
         "classify": "prentice.tasks.classify:Classify",
         "gymnasium": "prentice.tasks.gym:GymnasiumTask",
+        "multihop": "prentice.tasks.multihop:MultiHop",
         "ner": "prentice.tasks.ner:NER",
         "python": "prentice.tasks.python:PythonTask",
         "text": "prentice.tasks.text:Text",

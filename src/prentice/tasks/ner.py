@@ -18,16 +18,9 @@ from prentice.errors import DataError
 from prentice.models.policy import Policy
 from prentice.models.scripted import ScriptedModel
 from prentice.records import Split
-from prentice.tasks.annotated import HUB, Annotated, Role, read_annotated
+from prentice.tasks.annotated import HUB, NAMES, Annotated, Role, read_annotated
 from prentice.tasks.contract import Case, TaskConfig
 from prentice.tasks.text import PROMPT, Text, TextConfig
-
-NAMES: Mapping[str, str] = {
-    **{name: name for name in (PROMPT, "train", "val", "test")},
-    **dict.fromkeys(("validation", "valid", "dev", "testa"), "val"),
-    "testb": "test",
-}
-"""What the splits are called in files, and here."""
 
 
 class NERConfig(TaskConfig):
