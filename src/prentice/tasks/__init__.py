@@ -28,6 +28,7 @@ TASKS = Table(
         "multihop": "prentice.tasks.multihop:MultiHop",
         "ner": "prentice.tasks.ner:NER",
         "python": "prentice.tasks.python:PythonTask",
+        "retail": "prentice.tasks.retail:Retail",
         "text": "prentice.tasks.text:Text",
         "verifiers": "prentice.tasks.verifiers:VerifiersTask",
     },
