@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from prentice.errors import DataError
 from prentice.evaluation import EvaluateConfig, compare, scale_recorded
+from prentice.evaluation.measured import pass_hat
 from prentice.records import Episode, Failure, Message, Metric, PolicyResult, Reply, Report, Request, Turn, Usage
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -232,3 +233,20 @@ def test_a_config_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
 def test_comparing_loads_no_plotting_library() -> None:
     code = "import prentice.evaluation, sys; assert not {'matplotlib', 'scipy', 'torch', 'jinja2'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pass_hat_k_is_the_chance_that_k_tries_of_a_case_all_succeed() -> None:
+    # 3 of 3, 2 of 3, 0 of 3: pass^2 = (1 + C(2,2)/C(3,2) + 0) / 3
+    found = pass_hat([[True, True, True], [True, False, True], [False, False, False]])
+    assert found["pass^1"].value == pytest.approx(5 / 9)
+    assert found["pass^2"].value == pytest.approx((1 + 1 / 3) / 3)
+    assert found["pass^3"].value == pytest.approx(1 / 3)
+    assert found["pass^3"].low <= 1 / 3 <= found["pass^3"].high
+
+
+def test_the_first_try_counts_and_all_tries_say_how_reliable_a_policy_is() -> None:
+    first = episodes([True, False])
+    second = [each.model_copy(update={"id": f"{each.id}-2", "attempt": 1}) for each in episodes([False, False])]
+    (result,) = run({"student": [*first, *second]}).results
+    assert result.success.value == 0.5
+    assert {name: interval.value for name, interval in result.measures.items()} == {"pass^1": 0.25, "pass^2": 0.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,9 @@ def test_an_unknown_engine_names_the_known_ones() -> None:
         ("c.jsonl", '{"id": "a", "text": " "}', "c.jsonl:1: the text of passage 'a' is empty"),
         ("c.jsonl", '{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}', "c.jsonl:2: id 'a' occurred in line 1"),
         ("c.txt", "x", "a corpus comes as"),
-        ("c.jsonl", b"\xff", "cannot be read as JSONL"),
+        ("c.jsonl", b"\xff", "c.jsonl: cannot be read"),
+        ("c.jsonl.gz", b"no gzip", "c.jsonl.gz: Not a gzipped file"),
+        ("c.jsonl.gz", gzip.compress(b'{"id": "a", "text": "x"}')[:20], "c.jsonl.gz: cannot be read"),
     ],
 )
 def test_a_corpus_that_cannot_be_read_names_the_line(
@@ -91,3 +94,5 @@ def test_a_corpus_that_is_not_there_says_so(tmp_path: Path) -> None:
         read_passages(tmp_path / "gone.jsonl")
     (tmp_path / "c.csv").write_text("id,title,text\n7,T,x\n")
     assert read_passages(tmp_path / "c.csv") == (Passage(id="7", title="T", text="x"),)
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(b'{"id": "a", "text": "x"}'))
+    assert read_passages(tmp_path / "c.jsonl.gz") == (Passage(id="a", text="x"),)

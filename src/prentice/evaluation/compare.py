@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue
 
 from prentice.config import StageConfig
 from prentice.errors import DataError
-from prentice.evaluation.measured import with_measures
+from prentice.evaluation.measured import pass_hat, with_measures
 from prentice.evaluation.verdict import judge
 from prentice.records import Episode, PolicyResult, Report, Split, utc_now
 from prentice.statistics import paired_difference, quantile, wilson
@@ -35,6 +35,9 @@ class EvaluateConfig(StageConfig):
     """Which cases are held out."""
     metric: str = "success"
     """The environment's flag that says whether an episode succeeded."""
+    tries: int = Field(1, ge=1)
+    """How often each case is played. The first try counts; with more, `pass^k` says how likely k tries of a case all
+    succeed. Tries differ only above temperature 0, or where the environment varies."""
     temperature: float | None = Field(None, ge=0)
     """Of every policy's replies; default: as in [rollout]. Above 0 a policy of many turns can leave a loop that it
     would otherwise repeat for ever."""
@@ -56,7 +59,8 @@ def compare(
     """Compare policies on the same cases; a verdict is given when both `teacher` and `student` are among them.
 
     Args:
-        episodes_by_policy: role (teacher, base, student, a trivial policy's name) -> one episode per case.
+        episodes_by_policy: role (teacher, base, student, a trivial policy's name) -> one episode per case,
+            or several tries, of which the first counts and all say how reliable the policy is.
         machine: where the times were measured, in words.
         recorded: roles whose episodes were played earlier.
         scale: what the recorded roles' seconds are multiplied by (`scale_recorded`); None: left as recorded.
@@ -80,6 +84,7 @@ def compare(
         results.append(_marked(result, timing) if name in recorded else result)
     results = _with_differences(results, outcomes)
     results = with_measures(results, in_order, measures or {}, TEACHER)
+    results = [_with_reliability(r, episodes_by_policy[r.name], config.metric) for r in results]
     by_name = {r.name: r for r in results}
     both = {TEACHER, STUDENT} <= by_name.keys()
     return Report(
@@ -93,6 +98,15 @@ def compare(
         created=created or utc_now().isoformat(timespec="seconds"),
         facts=dict(facts or {}) | ({"cpu_hour_usd": config.cpu_hour_usd} if config.cpu_hour_usd else {}),
     )
+
+
+def _with_reliability(result: PolicyResult, tries: Sequence[Episode], metric: str) -> PolicyResult:
+    outcomes: dict[str, list[bool]] = {}
+    for episode in tries:
+        outcomes.setdefault(episode.case, []).append(_success(episode, metric))
+    if len(tries) == len(outcomes):
+        return result
+    return result.model_copy(update={"measures": pass_hat(list(outcomes.values())) | result.measures})
 
 
 def _marked(result: PolicyResult, timing: str) -> PolicyResult:
@@ -147,6 +161,8 @@ def _by_case(name: str, episodes: Sequence[Episode], split: Split) -> dict[str, 
     for episode in episodes:
         if episode.split != split:
             raise DataError(f"{name}: episode {episode.id} is of the split {episode.split!r}, not {split!r}")
+        if episode.attempt:
+            continue
         if episode.case in found:
             raise DataError(
                 f"{name}: case {episode.case!r} was played twice: episodes {found[episode.case].id}, {episode.id}",

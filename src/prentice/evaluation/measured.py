@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from prentice.records import Episode, Interval, PolicyResult
@@ -34,6 +35,22 @@ def with_measures(
             update["measures_to_teacher"] = _known(pairs)
         found.append(result.model_copy(update=update))
     return found
+
+
+def pass_hat(outcomes: Sequence[Sequence[bool]]) -> dict[str, Interval]:
+    """`pass^k` for each k up to the number of tries: how likely k tries of one case all succeed, a mean over cases.
+
+    Args:
+        outcomes: one row a case, of as many tries as every other.
+    Source: τ-bench, Yao et al. 2024 (arXiv:2406.12045), section 3: C(successes, k) / C(tries, k) of each case.
+    """
+    tries = min(map(len, outcomes))
+    ones = [1.0] * len(outcomes)
+    found = {}
+    for k in range(1, tries + 1):
+        shares = [math.comb(sum(row), k) / math.comb(len(row), k) for row in outcomes]
+        found[f"pass^{k}"] = ratio(shares, ones)
+    return _known(found)
 
 
 def _ended(episodes: Sequence[Episode]) -> list[Episode]:

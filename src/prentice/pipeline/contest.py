@@ -54,13 +54,13 @@ def contest(
                 policy,
                 cases,
                 store,
-                project.held_out_rules,
+                project.held_out_rules.model_copy(update={"tries": config.tries}),
                 audience=audience,
                 identity=f"{identity}{moment}",
                 progress=progress,
             )
             wanted = {case.id for case in cases}
-            episodes[role] = [e for e in store.episodes(run=run) if e.case in wanted]
+            episodes[role] = [e for e in store.episodes(run=run) if e.case in wanted and e.attempt < config.tries]
     recording = contestants.recording
     scale = None
     if recording is not None and recording.yardstick and BASE in episodes:

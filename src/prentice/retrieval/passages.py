@@ -1,9 +1,11 @@
-"""A corpus of passages on disk: one JSON object a line, or CSV, with `id`, `title` and `text`."""
+"""A corpus of passages on disk: one JSON object a line, gzipped or not, or CSV, with `id`, `title` and `text`."""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +13,7 @@ from typing import Any, Protocol
 from prentice.errors import DataError
 from prentice.records import Record
 
-FORMS = (".jsonl", ".csv")
+FORMS = (".jsonl", ".jsonl.gz", ".csv")
 
 
 class Passage(Record):
@@ -36,13 +38,13 @@ class SearchEngine(Protocol):
 
 
 def read_passages(path: Path) -> tuple[Passage, ...]:
-    """The passages of a file that ends in .jsonl or .csv, in its order.
+    """The passages of a file, in its order.
 
     Raises: DataError naming file, line and value: a line cannot be read, an id is missing or occurs twice, a text is
         empty, or there is no passage.
     """
-    if path.suffix not in FORMS:
-        raise DataError(f"{path}: a corpus comes as {' or '.join(FORMS)}")
+    if not path.name.endswith(FORMS):
+        raise DataError(f"{path}: a corpus comes as {', '.join(FORMS)}")
     seen: dict[str, int] = {}
     passages = []
     try:
@@ -54,15 +56,16 @@ def read_passages(path: Path) -> tuple[Passage, ...]:
             passages.append(passage)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}", "name a file of passages") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as {path.suffix[1:].upper()} in UTF-8: {error}") from error
+    except (csv.Error, UnicodeDecodeError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read, or not as UTF-8: {error}") from error
     if not passages:
         raise DataError(f"{path}: no passages, so nothing can be found", "name a file of passages")
     return tuple(passages)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
         if path.suffix == ".csv":
             reader = csv.DictReader(file, strict=True)
             yield from ((reader.line_num, row) for row in reader)
