@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 import prentice
-from prentice.errors import DataError, PrenticeError
+from prentice.errors import ConfigError, DataError, PrenticeError
 from prentice.models import ScriptedModel
 from prentice.models.local import LocalModel
 from prentice.pipeline import Context, Outcome, Project, run, run_stage, states
+from prentice.pipeline.forecast import forecast
 from prentice.pipeline.record import Recorder
 from prentice.progress import Silent
 from prentice.records import Checkpoint, Episode, Metric, Sampling, Turn
@@ -157,6 +158,45 @@ def said(episode: Episode, text: str) -> Turn:
 def test_from_runs_a_stage_and_those_after_it_again(finished: tuple[Path, Outcome]) -> None:
     folder, _ = finished
     assert list(run(folder, start="evaluate").skipped) == STAGES[: STAGES.index("evaluate")]
+
+
+def test_several_students_are_trained_alike_and_stand_in_one_report(base: Path, tmp_path: Path) -> None:
+    folder = write_project(tmp_path / "project", base, more=f'students = ["{base.as_posix()}", "other"]')
+    write_tiny_llama(folder / "other", seed=1)
+    assert any("then for other too" in line for line in forecast(folder))
+    outcome = run(folder)
+    assert [r.name for r in outcome.report.results] == [
+        "teacher",
+        "base",
+        "student",
+        "student other",
+        "most frequent label",
+    ]
+    both = [r for r in outcome.report.results if r.name.startswith("student")]
+    assert all(r.difference is not None and r.cost_unit == "CPU-s" for r in both)
+    assert both[0].policy != both[1].policy
+    assert "student other" in outcome.page.read_text(encoding="utf-8")
+    assert list(run(folder).skipped) == STAGES
+    assert all(done for _, done in states(Context(Project(folder), Silent())))
+    assert run_stage(Context(Project(folder), Silent()), "evaluate").facts
+    alone = run(folder, overrides=["students=[]"])
+    assert list(alone.skipped) == STAGES[: STAGES.index("evaluate")]
+    write_tiny_llama(folder / "third", seed=2)
+    with pytest.raises(PrenticeError, match="are not all trained with this configuration"):
+        run_stage(Context(Project(folder, [f'students=["{base.as_posix()}", "third"]']), Silent()), "evaluate")
+
+
+@pytest.mark.parametrize(
+    ("students", "message"),
+    [
+        ('["elsewhere"]', r"students begins with 'elsewhere' and \[student\] base is"),
+        ('["{base}", "x", "x"]', "students names 'x' twice"),
+    ],
+)
+def test_students_that_contradict_the_file_are_refused(base: Path, tmp_path: Path, students: str, message: str) -> None:
+    folder = write_project(tmp_path / "project", base)
+    with pytest.raises(ConfigError, match=message):
+        Project(folder, [f"students={students.replace('{base}', base.as_posix())}"])
 
 
 def test_an_unknown_stage_lists_the_known_ones(finished: tuple[Path, Outcome]) -> None:

@@ -106,7 +106,8 @@ def _unit(report: Report) -> str | None:
 
 
 def _colour(result: PolicyResult) -> str:
-    return COLOURS.get(result.name, TRIVIAL)
+    # further students are called after their bases
+    return COLOURS.get("student" if result.name.startswith("student ") else result.name, TRIVIAL)
 
 
 def _success_cost(axes: Axes, report: Report) -> None:

@@ -25,6 +25,7 @@ def contest(
     project: Project,
     *,
     export: Path,
+    others: Mapping[str, Path],
     base: Path,
     live_teacher: bool,
     anew: bool,
@@ -35,6 +36,7 @@ def contest(
 
     Args:
         export: folder of the exported student.
+        others: those of further students, by their names in the report.
         base: the exported base's file.
         live_teacher: where the teacher is a recording, play the policy that was recorded instead.
         anew: play again what was played before.
@@ -43,11 +45,11 @@ def contest(
     """
     config = project.config.evaluate
     cases = project.task.cases(config.split)[: config.cases or None]
-    contestants = _Contestants(project, export, base, live_teacher, progress)
+    contestants = _Contestants(project, {STUDENT: export, **others}, base, live_teacher, progress)
     moment = utc_now().isoformat() if anew else ""
     episodes: dict[str, Sequence[Episode]] = {}
     with project.store() as store:
-        for role in (*config.policies, *contestants.trivial()):
+        for role in (*config.policies, *others, *contestants.trivial()):
             policy, audience, identity = contestants.open(role)
             run = play_all(
                 project.task,
@@ -79,8 +81,10 @@ def contest(
 class _Contestants:
     """Opens a policy by its role in the report."""
 
-    def __init__(self, project: Project, export: Path, base: Path, live_teacher: bool, progress: Progress) -> None:
-        self.project, self.export, self.base, self.progress = project, export, base, progress
+    def __init__(
+        self, project: Project, exports: Mapping[str, Path], base: Path, live_teacher: bool, progress: Progress
+    ) -> None:
+        self.project, self.exports, self.base, self.progress = project, exports, base, progress
         spec = project.config.teacher.model
         self.recording: Recording | None = None
         if spec.startswith(RECORDED):
@@ -99,9 +103,8 @@ class _Contestants:
         if role == BASE:
             # untrained, it gets every help that the teacher gets
             return self._exported(self.base, f"base:{self.project.config.student.base}", "teacher")
-        if role == STUDENT:
-            gguf = next(self.export.glob("*.gguf"))
-            return self._exported(gguf, f"student:{self.export.name}", "student")
+        if (export := self.exports.get(role)) is not None:
+            return self._exported(next(export.glob("*.gguf")), f"student:{export.name}", "student")
         if role in (trivial := self.project.task.baselines()):
             return trivial[role], "teacher", role
         raise ConfigError(f"[evaluate] policies names {role!r}", "known: teacher, base, student")

@@ -39,10 +39,13 @@ def _detail(project: Project, stage: str) -> str:
         cases = [case for case in played for _ in range(config.rollout.tries)]
         run = run_id(project.task, project.identity(spec), "teacher", "train", config.rollout)
         return f": {calls_ahead(project, spec, cases, run)}"
+    if stage == "train" and (others := config.students[1:]):
+        return f", then for {', '.join(others)} too"
     if stage == "evaluate":
         cases = list(project.task.cases(config.evaluate.split)[: config.evaluate.cases or None])
         teacher = calls_ahead(project, spec, cases)
-        return f": {len(cases):,} cases for each of {', '.join(config.evaluate.policies)}; the teacher's: {teacher}"
+        played_by = ", ".join([*config.evaluate.policies, *config.students[1:]])
+        return f": {len(cases):,} cases for each of {played_by}; the teacher's: {teacher}"
     return ""
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from prentice.config import StageConfig, build, read_toml
 from prentice.curation import CurateConfig, PairsConfig
@@ -93,6 +93,9 @@ class ProjectConfig(StageConfig):
     """Who does the job today."""
     student: StudentConfig = StudentConfig()
     """Who shall learn it."""
+    students: tuple[str, ...] = ()
+    """Several bases in place of [student] base: all are trained alike and compared in one report, whose verdict is
+    about the first."""
     rollout: RolloutConfig = RolloutConfig()
     """How the teacher is rolled out on the training cases."""
     curate: CurateConfig = CurateConfig()
@@ -120,6 +123,20 @@ class ProjectConfig(StageConfig):
     """Computing threads of local models; default: as many as there are idle cores."""
     offline: bool = False
     """Refuse every connection that leaves this machine."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_first_is_the_student(cls, data: Any) -> Any:
+        names, student = data.get("students"), data.get("student", {})
+        if not isinstance(names, list | tuple) or not names or not isinstance(student, dict):
+            return data
+        if student.get("base", names[0]) != names[0]:
+            raise ValueError(
+                f"students begins with {names[0]!r} and [student] base is {student['base']!r}: name it once"
+            )
+        if twice := next((name for n, name in enumerate(names) if name in names[:n]), None):
+            raise ValueError(f"students names {twice!r} twice")
+        return {**data, "student": {**student, "base": names[0]}}
 
 
 class Project:
@@ -233,6 +250,12 @@ class Project:
         rules = self.config.rollout.model_copy(update={"tries": 1, "cases": 0, "concurrency": None})
         heat = self.config.evaluate.temperature
         return rules if heat is None else rules.model_copy(update={"temperature": heat})
+
+    def of_student(self, base: str) -> Project:
+        """The same project with another student."""
+        student = self.config.student.model_copy(update={"base": base})
+        config = self.config.model_copy(update={"student": student, "students": ()})
+        return Project(self.file, home=self.home, config=config)
 
     @property
     def base(self) -> str:

@@ -45,6 +45,8 @@ class Context:
     """The stage at work was asked to run again: what it measures is measured anew."""
     done: dict[str, StageRecord] = field(default_factory=dict)
     """Finished stages of this walk, by name."""
+    others: dict[str, Context] = field(default_factory=dict)
+    """Walks up to `export` of further students, by their names in the report."""
 
     @property
     def teacher(self) -> str:
@@ -226,6 +228,7 @@ def _choices(project: Project) -> tuple[str, ...]:
 
 def _evaluate_inputs(context: Context) -> JsonValue:
     project = context.project
+    others: list[JsonValue] = [[name, other.done["export"].inputs] for name, other in context.others.items()]
     return [
         context.done["export"].inputs,
         project.task.fingerprint(),
@@ -234,6 +237,7 @@ def _evaluate_inputs(context: Context) -> JsonValue:
         project.config.evaluate.model_dump(mode="json"),
         project.config.rollout.max_tokens,
         project.config.threads,
+        *others,
     ]
 
 
@@ -241,6 +245,7 @@ def _evaluate(context: Context, out: Path) -> Facts:
     report = contest(
         context.project,
         export=context.folder("export"),
+        others={name: other.folder("export") for name, other in context.others.items()},
         base=context.project.home / str(context.done["export"].facts["base"]),
         live_teacher=context.live_teacher,
         anew=context.again,

@@ -16,6 +16,10 @@ from prentice.progress import Progress, Silent
 from prentice.records import Report, digest
 from prentice.runs import StageRecord, read_record, write_atomic
 
+_CONTEST = "evaluate"
+"""The first stage that is about all students at once."""
+_BEFORE_THE_CONTEST = STAGES[: next(n for n, stage in enumerate(STAGES) if stage.name == _CONTEST)]
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -49,13 +53,53 @@ def run(
     Raises: PrenticeError; what was finished before stays, and the next call goes on from there.
     """
     context = Context(Project(folder, overrides), progress or Silent(), live_teacher)
-    first = None if start is None else STAGES.index(stage_named(start))
+    first = len(STAGES) if start is None else STAGES.index(stage_named(start))
     skipped = []
     for position, stage in enumerate(STAGES):
-        if _do(context, stage, force=first is not None and position >= first):
+        if stage.name == _CONTEST:
+            context.others = _train_others(context, first)
+        if _do(context, stage, force=position >= first):
             skipped.append(stage.name)
     report = read_record(Report, context.folder("evaluate") / "report.json")
     return Outcome(report, _newest_page(context), context.folder("export"), tuple(skipped))
+
+
+def _train_others(context: Context, first: int) -> dict[str, Context]:
+    """Further students of the project, taken as far as the first one has come.
+
+    Args:
+        first: number of the stage from which on everything is done again.
+    """
+    found = {}
+    for name, other in _others(context):
+        context.progress.say(f"{name}:")
+        for position, stage in enumerate(_BEFORE_THE_CONTEST):
+            # what is learnt from is the same, and has been made
+            _do(other, stage, force=stage.name in ("train", "export") and position >= first)
+        found[name] = other
+    return found
+
+
+def _trained_others(context: Context) -> dict[str, Context] | None:
+    """Further students of the project; None if one of them is not trained with this configuration."""
+    found = {}
+    for name, other in _others(context):
+        for stage in _BEFORE_THE_CONTEST:
+            record = _finished(other, stage)
+            if record is None:
+                return None
+            other.done[stage.name] = record
+        found[name] = other
+    return found
+
+
+def _others(context: Context) -> list[tuple[str, Context]]:
+    """Name in the report and walk of each student but the first."""
+    project = context.project
+    return [
+        (f"student {base}", Context(project.of_student(base), context.progress, context.live_teacher))
+        for base in project.config.students[1:]
+    ]
 
 
 def _newest_page(context: Context) -> Path:
@@ -72,6 +116,8 @@ def run_stage(context: Context, name: str) -> StageRecord:
     """
     wanted = stage_named(name)
     for stage in STAGES[: STAGES.index(wanted)]:
+        if stage.name == _CONTEST:
+            _add_others(context)
         record = _finished(context, stage)
         if record is not None:
             context.done[stage.name] = record
@@ -82,17 +128,34 @@ def run_stage(context: Context, name: str) -> StageRecord:
                 f"{name} needs `{stage.name}`, which has not been run with this configuration",
                 f"prentice {stage.name} {context.project.folder}, or all stages: prentice run {context.project.folder}",
             )
+    if wanted.name == _CONTEST:
+        _add_others(context)
     _do(context, wanted, force=True)
     if wanted.name == "report":
         _newest_page(context)
     return context.done[name]
 
 
+def _add_others(context: Context) -> None:
+    others = _trained_others(context)
+    if others is None:
+        names = ", ".join(context.project.config.students[1:])
+        raise PrenticeError(
+            f"the students {names} are not all trained with this configuration",
+            f"prentice run {context.project.folder}",
+        )
+    context.others = others
+
+
 def states(context: Context) -> list[tuple[str, bool]]:
     """Each stage with whether it would be skipped; what follows a stage that has to run has to run too."""
     rows: list[tuple[str, bool]] = []
     for stage in STAGES:
-        record = _finished(context, stage) if all(done for _, done in rows) else None
+        ready = all(done for _, done in rows)
+        if ready and stage.name == _CONTEST:
+            others = _trained_others(context)
+            context.others, ready = others or {}, others is not None
+        record = _finished(context, stage) if ready else None
         if record is not None:
             context.done[stage.name] = record
         rows.append((stage.name, record is not None))
