@@ -328,6 +328,18 @@ def _ids(task: BabyAI) -> Sequence[str]:
     return [case.id for split in ("train", "val") for case in task.cases(split)]
 
 
+def test_seeds_take_several_levels_in_turns_and_held_out_cases_may_be_of_another() -> None:
+    seeds = {"train": [0, 4], "test": [10, 12]}
+    one = make_task(level=("GoToObj", "GoToRedBall"), test_level="GoToRedBlueBall", seeds=seeds)
+    assert [case.id for case in one.cases("train")] == ["GoToObj-0", "GoToRedBall-1", "GoToObj-2", "GoToRedBall-3"]
+    assert [case.inputs["level"] for case in one.cases("test")] == ["GoToRedBlueBall"] * 2
+    elsewhere = make_task(level=("GoToObj", "GoToRedBall"), seeds=seeds)
+    assert elsewhere.fingerprint() == one.fingerprint(), "what was played on training cases stays valid"
+    assert [case.inputs["level"] for case in elsewhere.cases("test")] == ["GoToObj", "GoToRedBall"]
+    with pytest.raises(UnknownNameError, match="GoToRedBlueBall"):
+        make_task(test_level="GoToRedBlueBalls")
+
+
 def test_another_prompt_or_level_is_another_task() -> None:
     one = make_task().fingerprint()
     assert make_task(clumsiness=0.1).fingerprint() == one, "who plays does not change the task"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from prentice.config import build
 from prentice.errors import DataError
@@ -116,7 +117,7 @@ def test_notes_that_are_no_such_object_are_kept_as_they_are_and_counted(tmp_path
 
 def test_the_student_is_told_less_and_the_schema_holds_notes_alone(tmp_path: Path) -> None:
     one = task(tmp_path)
-    inputs = {"question": "Q", "searched": [], "notes": "", "passages": []}
+    inputs: dict[str, JsonValue] = {"question": "Q", "searched": [], "notes": "", "passages": []}
     assert one.render("query", inputs, "student").messages[0].content == "Write the next search query."
     assert one.render("query", inputs, "teacher").response_schema is None
     assert one.render("notes", inputs, "student").response_schema is not None
@@ -130,7 +131,7 @@ def test_long_passages_are_cut(tmp_path: Path) -> None:
     one = task(tmp_path, [{**QUESTION, "supporting_ids": ["kiss"]}], long, passage_words=5, hops=1, passages=2)
     (episode,) = played(one, ScriptedModel(["w3 京京", notes("")]), tmp_path)
     texts = [row[1] for row in episode.turns[1].request.inputs["passages"]]  # type: ignore[index, union-attr]
-    assert sorted(texts) == ["w0 w1 w2 w3 w4 …", "京" * 60 + " …"]
+    assert sorted(map(str, texts)) == ["w0 w1 w2 w3 w4 …", "京" * 60 + " …"]
 
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
 from prentice.config import build
 from prentice.errors import DataError, ModelError
@@ -30,7 +31,7 @@ def task(**settings: Any) -> Retail:
 
 def played(one: Retail, policy: Policy, folder: Path, names: tuple[str, ...]) -> list[Episode]:
     """Episodes of these tasks."""
-    cases = [case for split in ("train", "test") for case in one.cases(split) if case.id in names]  # type: ignore[arg-type]
+    cases = [case for split in ("train", "test") for case in one.cases(split) if case.id in names]
     with Store.open(folder / "store.db") as store:
         run = play_all(one, policy, cases, store, RolloutConfig())
         return list(store.episodes(run=run))
@@ -48,7 +49,7 @@ def calling(*calls: ToolCall) -> Message:
 
 def test_the_splits_are_the_benchmarks() -> None:
     one = task()
-    assert [len(one.cases(split)) for split in ("train", "val", "test")] == [74, 0, 40]  # type: ignore[arg-type]
+    assert [len(one.cases(split)) for split in ("train", "val", "test")] == [74, 0, 40]
     assert len(task(domain="airline").cases("test")) > 0
 
 
@@ -128,7 +129,7 @@ def test_a_tool_that_changes_its_arguments_leaves_the_call_as_it_was_made() -> N
             given.arguments.clear()
             return type("Answer", (), {"content": "done", "error": False})
 
-    desk._world = Greedy()  # type: ignore[assignment]
+    desk._world = Greedy()
     made = call("get_order_details", json.dumps(kept))
     assert desk.run(made).text == "done"
     assert json.loads(desk.made[0][0].arguments) == kept
@@ -185,22 +186,24 @@ def test_the_next_call_is_compared_with_the_gold_one(tmp_path: Path) -> None:
     assert isinstance(expected, dict)
     wrong = calling(call(str(expected["name"]), "{}"))
     right = calling(call(str(expected["name"]), json.dumps(expected["arguments"])))
-    for reply, outcome in ((right, (True, True, True)), (wrong, (False, True, True)), ("Hm.", (False, False, False))):
-        (tmp_path / str(outcome[0]) / str(outcome[1])).mkdir(parents=True)
-        answer = reply
-        (episode,) = played(
-            one,
-            ScriptedModel(lambda _, answer=answer: answer),
-            tmp_path / str(outcome[0]) / str(outcome[1]),
-            (cases[0].id,),
-        )
-        assert tuple(episode.metric(name) for name in ("success", "name_right", "is_call")) == outcome
+    answers: dict[str, tuple[Message | str, tuple[bool, bool, bool]]] = {
+        "right": (right, (True, True, True)),
+        "wrong": (wrong, (False, True, True)),
+        "text": ("Hm.", (False, False, False)),
+    }
+    for name, (reply, outcome) in answers.items():
+        (tmp_path / name).mkdir()
+        (episode,) = played(one, ScriptedModel([reply]), tmp_path / name, (cases[0].id,))
+        assert tuple(episode.metric(each) for each in ("success", "name_right", "is_call")) == outcome
 
 
 def test_the_student_is_shown_less_of_everything() -> None:
     one = task(student_result=100)
     long = json.dumps({"order_id": "#W1", "items": ["x" * 300]})
-    chat = [{"role": "user", "content": "Hi"}, {"role": "tool", "content": long, "tool_call_id": "c"}]
+    chat: list[JsonValue] = [
+        {"role": "user", "content": "Hi"},
+        {"role": "tool", "content": long, "tool_call_id": "c"},
+    ]
     teacher, student = (
         one.render("serve", {"job": "0", "chat": chat}, audience) for audience in ("teacher", "student")
     )  # type: ignore[arg-type]

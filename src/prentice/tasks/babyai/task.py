@@ -55,8 +55,10 @@ class BabyAIConfig(TaskConfig):
 
     kind: str = "babyai"
     """The built-in that this section configures."""
-    level: str = "GoToLocal"
-    """A BabyAI level by name, without prefix and version."""
+    level: str | tuple[str, ...] = "GoToLocal"
+    """A BabyAI level by name, without prefix and version; of several, seeds take them in turns."""
+    test_level: str | tuple[str, ...] = ()
+    """The same for held-out cases, where they are of other levels than those trained on."""
     seeds: Seeds = Seeds()
     """Which seeds make the cases of each split."""
     max_steps: int = Field(20, ge=1)
@@ -90,20 +92,26 @@ class BabyAI:
     def __init__(self, config: BabyAIConfig, folder: Path) -> None:
         del folder
         self.config = config
-        make_level(config.level)  # a wrong name shows now, not in each of a thousand episodes
+        for level in (*self._levels("train"), *self._levels("test")):
+            make_level(level)  # a wrong name shows now, not in each of a thousand episodes
+
+    def _levels(self, split: Split) -> tuple[str, ...]:
+        level = self.config.test_level if split == "test" and self.config.test_level else self.config.level
+        return (level,) if isinstance(level, str) else level
 
     def fingerprint(self) -> str:
         """Hash of what shapes an episode of one seed: more seeds, or another policy, leave what was played valid."""
-        settings = self.config.model_dump(mode="json", exclude={"clumsiness", "seeds"})
+        settings = self.config.model_dump(mode="json", exclude={"clumsiness", "seeds", "test_level"})
         prompts = [self.render(FUNCTION, EXAMPLE, audience).model_dump(mode="json") for audience in AUDIENCES]
         return digest([settings, prompts])
 
     def cases(self, split: Split) -> Sequence[Case]:
         """One case a seed."""
-        level = self.config.level
+        levels = self._levels(split)
         return [
             Case(id=f"{level}-{seed}", split=split, inputs={"level": level, "seed": seed})
             for seed in self.config.seeds.of(split)
+            for level in levels[seed % len(levels) :][:1]
         ]
 
     def render(self, function: str, inputs: Mapping[str, JsonValue], audience: Audience) -> Request:
