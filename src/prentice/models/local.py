@@ -23,6 +23,7 @@ from urllib.request import urlopen
 from prentice.errors import MissingExtraError, ModelError, PrenticeError
 from prentice.models.chat import CLOSE, OPEN, ChatFormat, parse_reply, tool_call_schema
 from prentice.models.choices import Trie, walk
+from prentice.models.openmp import release_idle_threads
 from prentice.models.slots import Slots
 from prentice.records import Message, Reply, Request, Sampling, TokenLogprob, Tool, Usage, digest
 
@@ -304,6 +305,7 @@ def _start(gguf: Path, slots: int, context: int, threads: int) -> Any:
         cpu.n_threads, cpu.poll = threads, 0
     parameters.verbosity = -1
     parameters.warmup = False
+    release_idle_threads()
     try:
         return xllamacpp.Server(parameters)
     except RuntimeError as error:
