@@ -206,7 +206,7 @@ def test_the_student_is_shown_less_of_everything() -> None:
     ]
     teacher, student = (
         one.render("serve", {"job": "0", "chat": chat}, audience) for audience in ("teacher", "student")
-    )  # type: ignore[arg-type]
+    )
     assert teacher.messages[0].content.startswith("# Retail agent policy")
     assert teacher.messages[2].content == long
     assert student.messages[2].content == f"{{order_id:#W1,items:[{'x' * 300}"[:100]
