@@ -21,6 +21,7 @@ LEVEL = {
     "records": 0,
     "models": 1,
     "privacy": 1,
+    "retrieval": 1,
     "tasks": 2,
     "rollouts": 3,
     "curation": 3,

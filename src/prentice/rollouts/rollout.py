@@ -63,7 +63,8 @@ async def rollout(
         printing_to_log(),  # after the bar, which takes standard output for itself
         limited_to(config.budget_usd, store, work.run),
     ):
-        if work.todo and config.warm_up:
+        # an environment with models inside would ask them for the sake of a prompt
+        if work.todo and config.warm_up and not getattr(task, "has_models", False):
             await policy.warm_up(await task.environment(audience).reset(work.todo[0][0]))
         seats = min(config.concurrency or policy.slots, max(1, len(work.todo)))
         # what has to pass a guard is played here: episodes of other processes come ready for the store

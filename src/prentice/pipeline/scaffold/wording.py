@@ -17,10 +17,15 @@ from prentice.tasks.text import ANSWER_KEY
 FEW_ROWS = 2000
 """Below this many rows a student needs more steps than the default batch gives it."""
 
+OBJECTS = ("json", "entities")
+"""Graders whose answers are JSON objects."""
+
 INSTRUCTIONS = {
     "number": "What is the $output? Answer with the number alone, without a currency or any other word.",
     "label": "Which $output does this text have?",
     "json": "Read the text and answer with a JSON object with the fields $fields, and nothing else.",
+    "entities": "What of these does the text name: $fields? Answer with a JSON object, kind to list of texts; leave out "
+    "kinds of which there is none.",
     "exact": "What is the $output of this text? Answer with it alone.",
     "regex": "What is the $output of this text? Answer with it alone.",
     "python": "What is the $output of this text? Answer with it alone.",
@@ -97,7 +102,7 @@ def instructions(grade: str, output: str, keys: Sequence[str]) -> str:
     Raises: UnknownNameError for a grader that is none.
     """
     GRADERS.load(grade)
-    fields = ", ".join(_fields(keys)) if grade == "json" else ""
+    fields = ", ".join(_fields(keys)) if grade in OBJECTS else ""
     return Template(INSTRUCTIONS.get(grade, INSTRUCTIONS["exact"])).substitute(
         output=output.replace("_", " "), fields=fields
     )
@@ -142,7 +147,7 @@ def _longest(grade: str, keys: Sequence[str]) -> int:
     if grade == "judge" or not any(keys):
         return 256
     characters = max(map(len, keys))
-    least, tokens = (64, characters) if grade == "json" else (24, 3 * characters // 4)
+    least, tokens = (64, characters) if grade in OBJECTS else (24, 3 * characters // 4)
     return max(least, -(-tokens // 8) * 8)
 
 

@@ -19,7 +19,7 @@ from prentice.models.scripted import ScriptedModel
 from prentice.records import Message, Request
 from prentice.tasks.retail.desk import TRANSFER, Action, Domain, Job, guidelines, writes
 
-FUNCTION, SCRIPTED = "customer", "scripted customer"
+CUSTOMER, SCRIPTED = "customer", "scripted customer"
 STOP, TRANSFERRED, OUT_OF_SCOPE = "###STOP###", "###TRANSFER###", "###OUT-OF-SCOPE###"
 ENDS = (STOP, TRANSFERRED, OUT_OF_SCOPE)
 """What a customer writes to end the conversation."""
@@ -59,7 +59,7 @@ def ask(job: Job, chat: Sequence[Mapping[str, JsonValue]], calls: Sequence[tuple
         "chat": [[role, text, bool(row.get("tool_calls"))] for row in chat for role, text in [_said(row)]],
         "calls": [list(call) for call in calls],
     }
-    return Request(function=FUNCTION, inputs=inputs, messages=(head, *said))
+    return Request(function=CUSTOMER, inputs=inputs, messages=(head, *said))
 
 
 def _said(row: Mapping[str, JsonValue]) -> tuple[str, str]:

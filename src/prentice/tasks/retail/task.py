@@ -23,7 +23,8 @@ from prentice.records import Message, Metric, Reply, Request, Sampling, Split, T
 from prentice.tasks.contract import Audience, Case, Environment, Measure, Step, TaskConfig
 from prentice.tasks.metered import Metered
 from prentice.tasks.prompts import Entry, entry
-from prentice.tasks.retail import agents, customer
+from prentice.tasks.retail.agents import FREQUENT, GOLD, NOTHING, gold, most_frequent, nothing
+from prentice.tasks.retail.customer import CUSTOMER, ENDS, SCRIPTED, ask, scripted
 from prentice.tasks.retail.desk import TRANSFER, Desk, Domain, Job, jobs, policy, tools, writes
 
 FUNCTION = "serve"
@@ -40,7 +41,7 @@ class RetailConfig(TaskConfig):
     """The desk: retail, or airline."""
     tasks: Path | None = None
     """A task file of the benchmark in place of the package's own."""
-    customer: str = customer.SCRIPTED
+    customer: str = SCRIPTED
     """Who the customer is: `scripted customer`, or a model as `[teacher] model` names it."""
     judged_by: Literal["conversation", "next call"] = "conversation"
     """Whole conversations, or each call of the gold solution after what led to it."""
@@ -79,12 +80,12 @@ class Retail:
     def customer(self) -> Policy:
         """Who the customer is, shared by all episodes."""
         spec = self.config.customer
-        return customer.scripted(self.config.domain, self.jobs) if spec == customer.SCRIPTED else self.open_model(spec)
+        return scripted(self.config.domain, self.jobs) if spec == SCRIPTED else self.open_model(spec)
 
     @property
     def has_models(self) -> bool:
         """Whether it is played in one process alone, which holds the model, its limits and the budget."""
-        return self.config.customer != customer.SCRIPTED
+        return self.config.customer != SCRIPTED
 
     def fingerprint(self) -> str:
         """Hash of the settings, the benchmark's version, its tasks and its policy."""
@@ -165,12 +166,12 @@ class Retail:
     def baselines(self) -> Mapping[str, Policy]:
         """Doing nothing, and the most frequent call of the training tasks."""
         train = [job for job in self.jobs if job.split == "train"] or self.jobs
-        frequent = {agents.FREQUENT: agents.most_frequent(train)}
-        return frequent if self.config.judged_by == "next call" else {agents.NOTHING: agents.nothing(), **frequent}
+        frequent = {FREQUENT: most_frequent(train)}
+        return frequent if self.config.judged_by == "next call" else {NOTHING: nothing(), **frequent}
 
     def teachers(self) -> Mapping[str, Policy]:
         """The gold solutions: to be learnt from, and not compared with."""
-        return {agents.GOLD: agents.gold(self.config.domain, self.jobs)}
+        return {GOLD: gold(self.config.domain, self.jobs)}
 
 
 class _Conversation:
@@ -178,7 +179,7 @@ class _Conversation:
 
     def __init__(self, task: Retail, audience: Audience) -> None:
         self._task, self._audience = task, audience
-        self._customer = Metered(task.customer, customer.FUNCTION)
+        self._customer = Metered(task.customer, CUSTOMER)
         self._steps = 0
         self._calls = self._errors = 0
 
@@ -196,7 +197,7 @@ class _Conversation:
 
     async def _hear_the_customer(self) -> str:
         made = [(call.name, call.arguments) for call, _ in self._desk.made]
-        request = customer.ask(self._job, self.chat, made)
+        request = ask(self._job, self.chat, made)
         sampling = Sampling(max_tokens=self._task.config.customer_tokens)
         said = (await self._customer.generate(request, sampling)).text
         self.chat.append(entry(Message(role="user", content=said)))
@@ -211,7 +212,7 @@ class _Conversation:
             about = [Metric(name="tool_errors", value=float(self._run(reply.message)))]
         else:
             said = await self._hear_the_customer()
-            ended = any(mark in said for mark in customer.ENDS)
+            ended = any(mark in said for mark in ENDS)
         if ended or self._steps >= self._task.config.max_steps:
             return Step(metrics=self._about_episode(ended=ended), turn_metrics=tuple(about))
         return Step(request=self._ask(), turn_metrics=tuple(about))
@@ -277,9 +278,9 @@ class _NextCall:
 
 async def gold_conversation(task: Retail, job: Job) -> list[tuple[list[JsonValue], Message]]:
     """What the gold agent was shown and what it did, turn by turn, with the scripted customer."""
-    agent = agents.gold(task.config.domain, (job,))
+    agent = gold(task.config.domain, (job,))
     room = _Conversation(task, "teacher")
-    room._customer = Metered(customer.scripted(task.config.domain, (job,)), customer.FUNCTION)
+    room._customer = Metered(scripted(task.config.domain, (job,)), CUSTOMER)
     request: Request | None = await room.reset(Case(id=job.id, split="train", inputs={"job": job.id}))
     turns: list[tuple[list[JsonValue], Message]] = []
     while request is not None:
