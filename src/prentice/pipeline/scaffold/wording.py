@@ -24,7 +24,7 @@ INSTRUCTIONS = {
     "number": "What is the $output? Answer with the number alone, without a currency or any other word.",
     "label": "Which $output does this text have?",
     "json": "Read the text and answer with a JSON object with the fields $fields, and nothing else.",
-    "entities": "What of these does the text name: $fields? Answer with a JSON object, kind to list of texts; leave out "
+    "entities": "What of these does the text name: $fields? Answer with a JSON object, kind to texts; leave out "
     "kinds of which there is none.",
     "exact": "What is the $output of this text? Answer with it alone.",
     "regex": "What is the $output of this text? Answer with it alone.",
