@@ -213,6 +213,13 @@ def test_the_student_is_shown_less_of_everything() -> None:
     assert [tool.name for tool in student.tools] == [tool.name for tool in teacher.tools]
     assert not any(tool.description for tool in student.tools)
     assert student.tools[0].parameters["properties"] == {"expression": {"type": "string"}}
+    booking = next(
+        t
+        for t in task(domain="airline").render("serve", {"job": "0", "chat": []}, "student").tools
+        if "flights" in str(t)
+    )
+    assert "description" not in str(booking)
+    assert "$defs" in booking.parameters, "what arguments refer to stays"
 
 
 def test_a_scenario_is_said_in_the_first_person() -> None:

@@ -14,6 +14,8 @@ from typing import Any
 from prentice.errors import DataError, ModelError
 from prentice.records import Message, Tool, ToolCall
 
+DEFINITIONS = ("$defs", "definitions")
+"""Where a JSON schema keeps what it refers to."""
 TOOLS_TEXT = """You can call these tools. To call one, answer with nothing but a line
 <tool_call>{{"name": ..., "arguments": ...}}</tool_call>
 for each call.
@@ -119,18 +121,40 @@ def parse_reply(text: str) -> Message:
 
 
 def tool_call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
-    """JSON schema of one tool call: a name among `tools` with arguments that fit its parameters."""
-    return {
-        "oneOf": [
+    """JSON schema of one tool call: a name among `tools` with arguments that fit its parameters.
+
+    What a tool defines for itself (`$defs`) stands at the top, where its references can find it, under the tool's name.
+    """
+    definitions: dict[str, Any] = {}
+    calls = []
+    for tool in tools:
+        parameters = _renamed(tool.parameters or {"type": "object"}, tool.name)
+        for key in DEFINITIONS:
+            own = parameters.pop(key, {})
+            definitions |= {f"{tool.name}.{name}": value for name, value in own.items()}
+        calls.append(
             {
                 "type": "object",
-                "properties": {"name": {"const": tool.name}, "arguments": tool.parameters or {"type": "object"}},
+                "properties": {"name": {"const": tool.name}, "arguments": parameters},
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
             }
-            for tool in tools
-        ]
-    }
+        )
+    return {"oneOf": calls} | ({"$defs": definitions} if definitions else {})
+
+
+def _renamed(schema: Any, owner: str) -> Any:
+    """A copy whose references to definitions of its own name their owner."""
+    if isinstance(schema, list):
+        return [_renamed(each, owner) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    copied = {name: _renamed(value, owner) for name, value in schema.items()}
+    target = copied.get("$ref")
+    for key in DEFINITIONS:
+        if isinstance(target, str) and target.startswith(f"#/{key}/"):
+            copied["$ref"] = f"#/$defs/{owner}.{target.removeprefix(f'#/{key}/')}"
+    return copied
 
 
 def _parse_call(body: str, index: int) -> ToolCall | None:

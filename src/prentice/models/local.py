@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from urllib.error import HTTPError
@@ -319,10 +321,26 @@ def _grammar(request: Request) -> str:
     import xllamacpp
 
     if request.response_schema is not None:
-        return str(xllamacpp.json_schema_to_grammar(json.dumps(request.response_schema)))
+        return _sound(str(xllamacpp.json_schema_to_grammar(json.dumps(request.response_schema))), "response schema")
     if request.tools:
-        return _tools_grammar(request.tools)
+        return _sound(_tools_grammar(request.tools), "tools' schemas")
     return ""
+
+
+@cache
+def _sound(grammar: str, what: str) -> str:
+    """The grammar; llama.cpp says nothing of one that it cannot read, and answers freely.
+
+    Raises: ModelError saying what is wrong with the schema behind it.
+    """
+    from llguidance import LLMatcher
+
+    problem = LLMatcher.validate_grammar(grammar)
+    if problem:
+        where, _, reason = re.split(r"\n\s+\d+ \|", problem)[0].replace("\n", " ").partition(": ")
+        del where  # a line of the grammar, which nobody has written
+        raise ModelError(f"no model can be held to the {what}: {reason}", "write it with simpler JSON schema keywords")
+    return grammar
 
 
 def _tools_grammar(tools: Sequence[Tool]) -> str:

@@ -292,12 +292,20 @@ async def gold_conversation(task: Retail, job: Job) -> list[tuple[list[JsonValue
 
 def _bare(tool: Tool) -> Tool:
     """A tool as its name, and its arguments as names and types."""
-    properties = cast("dict[str, dict[str, Any]]", tool.parameters.get("properties", {}))
-    kept = {
-        name: {k: v for k, v in about.items() if k in ("type", "items", "enum")} for name, about in properties.items()
+    return Tool(name=tool.name, parameters=_unsaid(tool.parameters))
+
+
+def _unsaid(schema: Any) -> Any:
+    """A JSON schema without what it says to people."""
+    if isinstance(schema, list):
+        return [_unsaid(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    named = {
+        key: {name: _unsaid(v) for name, v in schema[key].items()} for key in ("properties", "$defs") if key in schema
     }
-    schema: dict[str, Any] = {"type": "object", "properties": kept, "required": tool.parameters.get("required", [])}
-    return Tool(name=tool.name, parameters=schema)
+    said = ("description", "title", *named)
+    return {key: _unsaid(value) for key, value in schema.items() if key not in said} | named
 
 
 def _arguments(text: str) -> Any:
