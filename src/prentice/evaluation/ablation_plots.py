@@ -38,7 +38,7 @@ def plot(ablation: Ablation) -> str:
 def _arms(axes: Axes, ablation: Ablation) -> None:
     names = [arm.name for arm in ablation.tables[0].arms]
     for number, table in enumerate(ablation.tables):
-        offset = 0.3 * (number / max(1, len(ablation.tables) - 1) - 0.5)
+        offset = 0.3 * (number / (len(ablation.tables) - 1) - 0.5) if len(ablation.tables) > 1 else 0.0
         shown = [(place + offset, arm) for place, arm in enumerate(table.arms) if arm.success is not None]
         for place, arm in shown:
             _seeds(axes, [100 * value for value in arm.seeds], [place] * len(arm.seeds))
