@@ -150,5 +150,5 @@ def test_a_forecast_needs_no_unicode_locale_and_opens_no_file_in_the_locales_enc
         command, capture_output=True, text=True, encoding="ascii", cwd=tmp_path, env=os.environ | plain, check=False
     )
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert "3,000 recorded episodes" in ended.stdout
+    assert ended.stdout.startswith("rollout: "), "skipped where the demo has been run, else what it would replay"
     assert list(tmp_path.iterdir()) == []
