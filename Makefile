@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check test-gpu models bench-main bench-environments bench-yours bench-engine bench-methods clean
+.PHONY: help install demo test check test-gpu models bench-main bench-environments bench-yours bench-engine bench-methods bench-tasks clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -52,6 +52,9 @@ bench-engine: install models ## the training engine against TRL → benchmarks/r
 
 bench-methods: install models ## pretraining, preference, reinforcement, distillation → benchmarks/results/methods.json (hours; PRENTICE_DATA names the real data)
 	$(BIN)/python benchmarks/methods.py
+
+bench-tasks: install models ## the study's tasks → benchmarks/results/tasks.json (so far: the retail desk)
+	$(BIN)/python benchmarks/tasks.py
 
 clean: ## remove what runs have made, keep the environment
 	rm -rf examples/*/.prentice .pytest_cache .mypy_cache .ruff_cache
