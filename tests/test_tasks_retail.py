@@ -118,7 +118,6 @@ def test_a_transfer_to_a_human_ends_the_conversation(tmp_path: Path) -> None:
 
 
 def test_a_tool_that_changes_its_arguments_leaves_the_call_as_it_was_made() -> None:
-    desk = Desk("retail")
     kept = {"order_id": "#W2378156", "tags": ["a"]}
 
     class Greedy:
@@ -129,7 +128,7 @@ def test_a_tool_that_changes_its_arguments_leaves_the_call_as_it_was_made() -> N
             given.arguments.clear()
             return type("Answer", (), {"content": "done", "error": False})
 
-    desk._world = Greedy()
+    desk = Desk("retail", world=Greedy())
     made = call("get_order_details", json.dumps(kept))
     assert desk.run(made).text == "done"
     assert json.loads(desk.made[0][0].arguments) == kept

@@ -33,12 +33,6 @@ KNOWN: Mapping[Role, tuple[str, ...]] = {
     "tags": ("tags", "ner_tags", "labels"),
 }
 """Names that a column may have; the first that is there is taken."""
-NAMES: Mapping[str, str] = {
-    **{name: name for name in ("prompt", "train", "val", "test")},
-    **dict.fromkeys(("validation", "valid", "dev", "testa"), "val"),
-    "testb": "test",
-}
-"""What the splits are called in public files, and here."""
 DOCUMENT = "-DOCSTART-"
 Marked = dict[str, list[str]]
 """Entity type → the texts that are such, in their order."""

@@ -18,6 +18,12 @@ from prentice.records import Split
 from prentice.tasks.contract import Case
 from prentice.tasks.seeds import SPLITS
 
+NAMES: Mapping[str, str] = {
+    **{name: name for name in ("prompt", "train", "val", "test")},
+    **dict.fromkeys(("validation", "valid", "dev", "testa"), "val"),
+    "testb": "test",
+}
+"""What the splits are called in public files, and here."""
 R = TypeVar("R")
 ABOUT = "every case needs an id of its own and a split: train, val or test"
 

@@ -24,8 +24,7 @@ from prentice.models.policy import Policy
 from prentice.models.scripted import ScriptedModel
 from prentice.records import Message, Metric, Reply, Request, Split, digest
 from prentice.retrieval import ENGINES, Passage, SearchEngine, read_passages
-from prentice.tasks.annotated import NAMES
-from prentice.tasks.cases import distinct, file_rows, readable
+from prentice.tasks.cases import NAMES, distinct, file_rows, readable
 from prentice.tasks.contract import Audience, Case, Environment, Measure, Step, TaskConfig
 
 QUERY, NOTES = "query", "notes"

@@ -18,7 +18,8 @@ from prentice.errors import DataError
 from prentice.models.policy import Policy
 from prentice.models.scripted import ScriptedModel
 from prentice.records import Split
-from prentice.tasks.annotated import HUB, NAMES, Annotated, Role, read_annotated
+from prentice.tasks.annotated import HUB, Annotated, Role, read_annotated
+from prentice.tasks.cases import NAMES
 from prentice.tasks.contract import Case, TaskConfig
 from prentice.tasks.text import PROMPT, Text, TextConfig
 

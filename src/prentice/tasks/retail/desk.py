@@ -67,12 +67,15 @@ class Desk:
     """
 
     domain: Domain
+    world: Any = None
+    """The benchmark's environment; None: a fresh one."""
     made: list[tuple[ToolCall, Answered]] = field(default_factory=list)
     """The calls that ran, and what came of them."""
 
     def __post_init__(self) -> None:
-        """A fresh database."""
-        self._world = _module(self.domain).get_environment()
+        """A fresh database, where none is given."""
+        if self.world is None:
+            self.world = _module(self.domain).get_environment()
 
     def run(self, call: ToolCall) -> Answered:
         """Run a call; whatever is wrong with it is its answer, as an error."""
@@ -85,7 +88,7 @@ class Desk:
         if not isinstance(arguments, dict):
             return Answered("Error: the arguments are not a JSON object", error=True)
         # a tool may change what it is given, and the call is kept as it was made
-        answer = self._world.get_response(Theirs(id=call.id, name=call.name, arguments=deepcopy(arguments)))
+        answer = self.world.get_response(Theirs(id=call.id, name=call.name, arguments=deepcopy(arguments)))
         answered = Answered(str(answer.content), error=bool(answer.error))
         self.made.append((call, answered))
         return answered

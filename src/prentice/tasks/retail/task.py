@@ -75,6 +75,7 @@ class Retail:
         self.by_id = {job.id: job for job in self.jobs}
         self.open_model: Callable[[str], Policy] = partial(open_policy, folder=folder)
         """Opens the model that plays the customer, from its spec."""
+        self._made: dict[Split, tuple[Case, ...]] = {}
 
     @cached_property
     def customer(self) -> Policy:
@@ -95,15 +96,15 @@ class Retail:
 
     def cases(self, split: Split) -> Sequence[Case]:
         """One case a task of the benchmark, or one a call of its gold solutions."""
-        return self._by_split[split]
+        if split not in self._made:
+            self._made[split] = self._cases(split)
+        return self._made[split]
 
-    @cached_property
-    def _by_split(self) -> Mapping[str, tuple[Case, ...]]:
-        found: dict[str, tuple[Case, ...]] = {"train": (), "val": (), "test": ()}
-        for job in self.jobs:
-            whole = Case(id=job.id, split=cast("Split", job.split), inputs={"job": job.id})
-            found[job.split] += (whole,) if self.config.judged_by == "conversation" else tuple(self._calls(whole))
-        return found
+    def _cases(self, split: Split) -> tuple[Case, ...]:
+        wholes = (Case(id=job.id, split=split, inputs={"job": job.id}) for job in self.jobs if job.split == split)
+        if self.config.judged_by == "conversation":
+            return tuple(wholes)
+        return tuple(call for whole in wholes for call in self._calls(whole))
 
     def _calls(self, whole: Case) -> list[Case]:
         """The gold conversation, cut before each call."""
@@ -146,7 +147,7 @@ class Retail:
         """A fresh environment."""
         if self.config.judged_by == "next call":
             return _NextCall(self, audience)
-        return _Conversation(self, audience)
+        return _Conversation(self, audience, self.customer)
 
     def demonstration(self, case: Case) -> str | None:
         """None: a conversation takes several replies, and a call is no text."""
@@ -177,9 +178,9 @@ class Retail:
 class _Conversation:
     """One episode at the desk."""
 
-    def __init__(self, task: Retail, audience: Audience) -> None:
+    def __init__(self, task: Retail, audience: Audience, customer: Policy) -> None:
         self._task, self._audience = task, audience
-        self._customer = Metered(task.customer, CUSTOMER)
+        self._customer = Metered(customer, CUSTOMER)
         self._steps = 0
         self._calls = self._errors = 0
 
@@ -277,15 +278,16 @@ class _NextCall:
 
 
 async def gold_conversation(task: Retail, job: Job) -> list[tuple[list[JsonValue], Message]]:
-    """What the gold agent was shown and what it did, turn by turn, with the scripted customer."""
-    agent = gold(task.config.domain, (job,))
-    room = _Conversation(task, "teacher")
-    room._customer = Metered(scripted(task.config.domain, (job,)), CUSTOMER)
+    """What the gold agent was shown and what it did, turn by turn up to its last call, with the scripted customer."""
+    domain = task.config.domain
+    agent, room = gold(domain, (job,)), _Conversation(task, "teacher", scripted(domain, (job,)))
     request: Request | None = await room.reset(Case(id=job.id, split="train", inputs={"job": job.id}))
     turns: list[tuple[list[JsonValue], Message]] = []
-    while request is not None:
+    calls = 0
+    while request is not None and calls < len(job.actions):
         reply = await agent.generate(request, Sampling())
         turns.append((cast("list[JsonValue]", request.inputs["chat"]), reply.message))
+        calls += len(reply.message.tool_calls)
         request = (await room.step(reply)).request
     return turns
 
