@@ -19,7 +19,7 @@ from prentice.pipeline.checking import check
 from prentice.records import Episode, Report, Sampling
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig, play_all
-from prentice.statistics import ratio, ratio_difference
+from prentice.statistics import ratio, ratio_difference, wilson
 from prentice.tasks.annotated import entities_of, read_annotated
 from prentice.tasks.ner import NER, NERConfig
 
@@ -286,11 +286,11 @@ def test_a_ratio_is_that_of_the_sums_within_its_interval() -> None:
         ratio([1.0], [])
 
 
-def test_a_ratio_without_spread_has_no_width_and_differences_are_drawn_together() -> None:
-    same = ([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
-    found = ratio(*same)
+def test_a_ratio_without_spread_has_wilsons_width_and_differences_are_drawn_together() -> None:
+    found = ratio([0.0] * 20, [2.0] * 19 + [0.0])
     assert found is not None
-    assert (found.low, found.high) == (0.5, 0.5)
+    assert (found.low, found.value) == (0, 0)
+    assert found.high == pytest.approx(wilson(0, 19).high)
     varied = ([1.0, 0.0, 3.0, 1.0], [2.0, 4.0, 3.0, 1.0])
     difference = ratio_difference(varied, varied)
     assert difference is not None

@@ -125,12 +125,18 @@ def _wilson_of(share: float, n: int) -> Interval:
 def ratio(top: Sequence[float], bottom: Sequence[float]) -> Interval | None:
     """Sum of `top` over sum of `bottom`, one of each a case, with its 95 % interval over other cases.
 
-    Returns: None where the sum of `bottom` is 0: nothing is known.
+    Returns: None where the sum of `bottom` is 0: nothing is known. Where all draws agree, without width, a share
+        has Wilson's interval over the cases that say something of it.
     Raises: ValueError if the lengths differ.
     Source: percentile bootstrap over cases (Efron 1979), `DRAWS` draws, always the same ones.
     """
     drawn = _drawn_ratios(top, bottom)
-    return None if drawn is None else _percentiles(sum(top) / sum(bottom), drawn)
+    if drawn is None:
+        return None
+    found = _percentiles(sum(top) / sum(bottom), drawn)
+    if found.low == found.high and 0 <= found.value <= 1:
+        return _wilson_of(found.value, sum(map(bool, bottom)))
+    return found
 
 
 def ratio_difference(

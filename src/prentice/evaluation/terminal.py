@@ -46,7 +46,7 @@ def _measures(report: Report) -> list[RenderableType]:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("per cent", overflow="fold")
     for result in report.results:
-        table.add_column(result.name, overflow="fold")
+        table.add_column(result.name, overflow="fold", min_width=len("61.2 [58, 64]"))
     for cells in rows:
         table.add_row(*(Text(cell) for cell in cells))
     return [Text(), table]

@@ -49,7 +49,7 @@ def measure_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def _measure(value: Interval | None) -> str:
-    return NONE if value is None else f"{100 * value.value:.1f} {_ends(value)}"
+    return NONE if value is None else f"{100 * value.value:.1f} [{100 * value.low:.0f}, {100 * value.high:.0f}]"
 
 
 def cost_mark(result: PolicyResult) -> str:
