@@ -297,7 +297,8 @@ def test_a_probe_plays_the_student_and_measures_this_machine(base: Path, tmp_pat
     assert len(found.tries) == 24
     assert found.turns == 2
     assert found.pace.play > 0
-    assert found.pace.learn > found.pace.score > 0
+    assert found.pace.learn > 0  # on so small a model noise decides which of the two is greater
+    assert found.pace.score > 0
     assert found.update_seconds > 0
     assert found.advice in ("go", "warm up")
     assert not (tmp_path / ".prentice" / "train").exists()
