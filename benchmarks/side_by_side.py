@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from prentice.models.local import LocalModel
-from prentice.models.specs import open_policy, read_recording
+from prentice.models.specs import Seats, open_policy, read_recording
 from prentice.pipeline import Project
 from prentice.progress import Silent
 from prentice.records import Episode, Request, Sampling
@@ -64,7 +64,7 @@ def compare_live(folder: Path, exported: Path) -> Live:
     task, cases = project.task, project.task.cases("test")[:CASES]
     recording = read_recording(project.config.teacher.model, folder)
     quiet_or_exit()
-    teacher = open_policy(recording.live, folder, threads=THREADS)
+    teacher = open_policy(recording.live, folder, seats=Seats(threads=THREADS))
     student = LocalModel(next(exported.glob("*.gguf")), name="student", threads=THREADS)
     live = Live(threads=THREADS)
 

@@ -28,6 +28,26 @@ async def test_a_busy_slot_is_not_waited_for_while_another_is_free() -> None:
         assert first != second
 
 
+async def test_each_of_two_functions_comes_back_to_what_has_read_its_instructions() -> None:
+    slots, told = Slots(4, at_once=2), {"query": "Write a query. " * 9, "notes": "Take notes. " * 9}
+    seen: dict[str, set[int]] = {"query": set(), "notes": set()}
+    for episode in range(6):
+        for function in ("query", "notes", "notes") if episode % 2 else ("query", "notes"):
+            async with slots.take(told[function] + f"About the {episode}th question that somebody asked.") as slot:
+                seen[function].add(slot)
+    assert len(seen["query"]) == len(seen["notes"]) == 2
+    assert not seen["query"] & seen["notes"]
+
+
+async def test_fewer_callers_than_slots_may_hold_one_at_once() -> None:
+    slots = Slots(4, at_once=1)
+    async with slots.take("a"):
+        waiting = asyncio.create_task(slots.take("b").__aenter__())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+    await waiting
+
+
 async def test_no_more_callers_hold_slots_than_there_are() -> None:
     slots, held, most = Slots(3), 0, 0
 

@@ -78,13 +78,23 @@ def test_a_reply_is_held_to_the_types_and_names_only_what_is_there(tmp_path: Pat
 
 def test_worked_examples_show_every_type_and_one_text_without_any_and_nobody_plays_them(tmp_path: Path) -> None:
     one = task(tmp_path, shots=2)
-    system = one.render("text", {"text": "x"}, "teacher").messages[0].content
-    assert system == (
-        'Find them.\n\nExample:\nAda met Grace in Paris .\nAnswer: {"person": ["Ada", "Grace"], "place": ["Paris"]}\n\n'
-        "Example:\nIt rained .\nAnswer: {}"
-    )
-    assert one.render("text", {"text": "x"}, "student").messages[0].content == "Find them."
+    assert [message.content for message in one.render("text", {"text": "x"}, "teacher").messages] == [
+        "Find them.",
+        "Ada met Grace in Paris .",
+        '{"person": ["Ada", "Grace"], "place": ["Paris"]}',
+        "It rained .",
+        "{}",
+        "x",
+    ]
+    assert [message.content for message in one.render("text", {"text": "x"}, "student").messages] == ["Find them.", "x"]
     assert [case.inputs["text"] for case in one.cases("train")] == ["Bob left .", "Rome fell ."]
+
+
+def test_worked_examples_hold_as_many_texts_without_entities_as_training_does(tmp_path: Path) -> None:
+    plain = [("train", f"It rained {n} days .", {}) for n in range(5)]
+    one = task(tmp_path, [*plain, *ROWS], shots=4)  # 6 of 9 training texts are without entities
+    answers = [m.content for m in one.render("text", {"text": "x"}, "teacher").messages if m.role == "assistant"]
+    assert answers.count("{}") == 3
 
 
 def test_a_text_that_is_held_out_is_not_learnt_from_and_what_is_left_out_is_counted(tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ def test_rows_fall_into_their_splits_and_prompt_rows_are_never_played(tmp_path: 
 def test_the_teacher_sees_the_worked_examples_and_the_student_the_instructions_alone(tmp_path: Path) -> None:
     one = task(tmp_path)
     teacher, student = (one.render(FUNCTION, {"text": "Sum 1"}, audience) for audience in ("teacher", "student"))
-    assert [m.content for m in teacher.messages] == ["What is the total?\n\nExample:\nPay 7 EUR\nAnswer: 7", "Sum 1"]
+    assert [m.content for m in teacher.messages] == ["What is the total?", "Pay 7 EUR", "7", "Sum 1"]
+    assert [m.role for m in teacher.messages] == ["system", "user", "assistant", "user"]
     assert [m.content for m in student.messages] == ["What is the total?", "Sum 1"]
 
 
@@ -60,7 +61,7 @@ def test_instructions_may_be_a_file_and_the_students_others(tmp_path: Path) -> N
     (tmp_path / "long.md").write_text("\ufeffRead the note.\nSay the total.\n", encoding="utf-8")
     one = task(tmp_path, instructions="long.md", student_instructions="Total?")
     teacher, student = (one.render(FUNCTION, {"text": "x"}, audience) for audience in ("teacher", "student"))
-    assert teacher.messages[0].content.startswith("Read the note.\nSay the total.\n\nExample")
+    assert teacher.messages[0].content == "Read the note.\nSay the total."
     assert student.messages[0].content == "Total?"
 
 

@@ -61,18 +61,26 @@ class LocalModel:
         gguf: the model file.
         name: how records call it.
         slots: chats served at once (continuous batching); each keeps its own prompt cache.
-        context: tokens of context per slot.
+        functions: kinds of prompts with instructions of their own; for each of them every slot keeps a cache.
+        context: tokens of context per slot and function.
         threads: computing threads; None = as many as there are idle cores.
     """
 
     def __init__(
-        self, gguf: Path, *, name: str = "", slots: int = 1, context: int = 4096, threads: int | None = None
+        self,
+        gguf: Path,
+        *,
+        name: str = "",
+        slots: int = 1,
+        functions: int = 1,
+        context: int = 4096,
+        threads: int | None = None,
     ) -> None:
         self.name = name or f"local:{gguf.name}"
         self.slots = slots
         self.threads = threads or idle_cores()
-        self._server: Any = _start(gguf, slots, context, self.threads)
-        self._slots = Slots(slots)
+        self._server: Any = _start(gguf, slots * functions, context, self.threads)
+        self._slots = Slots(slots * functions, at_once=slots)
         # a call blocks its thread; more threads than slots would only wait for each other
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="llama")
         self._tries: dict[tuple[str, ...], Trie] = {}

@@ -79,12 +79,20 @@ def price_of(spec: str, providers: Mapping[str, ProviderConfig]) -> Price | None
     return price.discounted(settings.batch_discount) if price and settings.batch else price
 
 
+@dataclass(frozen=True)
+class Seats:
+    """How a local model is served; see `LocalModel`."""
+
+    slots: int = 1
+    functions: int = 1
+    threads: int | None = None
+
+
 def open_policy(
     spec: str,
     folder: Path,
     *,
-    slots: int = 1,
-    threads: int | None = None,
+    seats: Seats = Seats(),
     offline: bool = False,
     progress: Progress | None = None,
     providers: Mapping[str, ProviderConfig] | None = None,
@@ -96,7 +104,7 @@ def open_policy(
         spec: `recorded:GLOB` (relative to `folder`), `local:NAME` of the catalogue or `local:FILE.gguf`, else a
             provider and its model as `RemoteModel` takes it.
         folder: what relative paths start from.
-        slots, threads: of a local model.
+        seats: of a local model.
         offline: fetch nothing.
         providers: settings of remote models, by provider or by full spec.
         home: where jobs of batches are noted; default: `.prentice` in the folder.
@@ -113,7 +121,7 @@ def open_policy(
         beside = folder / name
         file = beside if beside.suffix == ".gguf" and beside.is_file() else None
         gguf = file or resolve_gguf(name, offline=offline, progress=progress or Silent())
-        return LocalModel(gguf, name=spec, slots=slots, threads=threads)
+        return LocalModel(gguf, name=spec, slots=seats.slots, functions=seats.functions, threads=seats.threads)
     from prentice.models.remote import RemoteModel
 
     sections = providers or {}

@@ -18,7 +18,7 @@ from prentice.evaluation import EvaluateConfig
 from prentice.models.fetch import sha256_of
 from prentice.models.limits import ProviderConfig, settings_for
 from prentice.models.policy import Policy
-from prentice.models.specs import RECORDED, open_policy, recording_files
+from prentice.models.specs import RECORDED, Seats, open_policy, recording_files
 from prentice.offline import refuse_network
 from prentice.pipeline.ablation.config import AblateConfig
 from prentice.privacy import PrivacyConfig, Redactor
@@ -28,7 +28,7 @@ from prentice.records.database import is_url
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig
 from prentice.serving.config import RecordConfig
-from prentice.tasks import TASKS, Task, Teaching
+from prentice.tasks import TASKS, Task, Teaching, functions_of
 from prentice.training.config import ExportConfig, LaunchConfig, SFTConfig
 from prentice.training.cpt.config import CPTConfig
 from prentice.training.distill.config import DistillConfig
@@ -224,8 +224,7 @@ class Project:
         return open_policy(
             spec,
             self.folder,
-            slots=slots,
-            threads=threads,
+            seats=Seats(slots, len(functions_of(self.task)), threads),
             offline=self.config.offline,
             progress=progress,
             providers=self.config.providers,

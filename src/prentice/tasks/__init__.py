@@ -4,6 +4,7 @@ from prentice.registry import Table
 from prentice.tasks.contract import (
     Audience,
     Case,
+    Dividing,
     Environment,
     Measure,
     Measuring,
@@ -13,6 +14,7 @@ from prentice.tasks.contract import (
     Task,
     TaskConfig,
     Teaching,
+    functions_of,
 )
 from prentice.tasks.judge import Judge, transcript
 from prentice.tasks.metered import Metered
@@ -40,6 +42,7 @@ __all__ = [
     "Ask",
     "Audience",
     "Case",
+    "Dividing",
     "Done",
     "Environment",
     "Judge",
@@ -52,5 +55,6 @@ __all__ = [
     "Task",
     "TaskConfig",
     "Teaching",
+    "functions_of",
     "transcript",
 ]

@@ -101,6 +101,19 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class Dividing(Protocol):
+    """A task that several functions share, each with instructions of its own."""
+
+    functions: tuple[str, ...]
+    """Their names, as requests carry them."""
+
+
+def functions_of(task: Task) -> tuple[str, ...]:
+    """The functions that share a task; one without a name where it does not say."""
+    return task.functions if isinstance(task, Dividing) else ("",)
+
+
 @dataclass(frozen=True)
 class Measure:
     """A figure about all episodes together: the mean of a metric, or a ratio of two sums, such as precision or F1.

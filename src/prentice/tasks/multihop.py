@@ -98,6 +98,7 @@ class MultiHop:
 
     Config = MultiHopConfig
     name = "multihop"
+    functions = (QUERY, NOTES)
 
     def __init__(self, config: MultiHopConfig, folder: Path) -> None:
         self.config = config

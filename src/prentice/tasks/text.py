@@ -193,6 +193,7 @@ class Text:
             inputs=dict(inputs),
             messages=(
                 *([Message(role="system", content=system)] if system else ()),
+                *(self._worked if audience == "teacher" else ()),
                 Message(role="user", content=self.config.prompt.format_map(_texts(inputs))),
             ),
             choices=self.grader.choices,
@@ -207,10 +208,19 @@ class Text:
         parts = [self.instructions]
         if self.grader.choices:
             parts.append("\n".join(["Answer with one of these labels.", *self.grader.choices]))
-        for case in self._by_split[PROMPT]:
-            shown = self.config.prompt.format_map(_texts(case.inputs))
-            parts.append(f"Example:\n{shown}\nAnswer: {self.grader.key(case.expected)}")
         return "\n\n".join(parts)
+
+    @cached_property
+    def _worked(self) -> tuple[Message, ...]:
+        """Worked examples as turns of the chat: a small model copies what it seems to have said before."""
+        return tuple(
+            message
+            for case in self._by_split[PROMPT]
+            for message in (
+                Message(role="user", content=self.config.prompt.format_map(_texts(case.inputs))),
+                Message(role="assistant", content=self.grader.key(case.expected)),
+            )
+        )
 
     @property
     def has_models(self) -> bool:
