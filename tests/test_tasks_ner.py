@@ -91,7 +91,7 @@ def test_worked_examples_show_every_type_and_one_text_without_any_and_nobody_pla
 
 
 def test_worked_examples_hold_as_many_texts_without_entities_as_training_does(tmp_path: Path) -> None:
-    plain = [("train", f"It rained {n} days .", {}) for n in range(5)]
+    plain: list[tuple[str, str, Any]] = [("train", f"It rained {n} days .", {}) for n in range(5)]
     one = task(tmp_path, [*plain, *ROWS], shots=4)  # 6 of 9 training texts are without entities
     answers = [m.content for m in one.render("text", {"text": "x"}, "teacher").messages if m.role == "assistant"]
     assert answers.count("{}") == 3

@@ -25,6 +25,9 @@ FACTS: Mapping[str, str] = {
     "judged": "whether a person accepted or rejected the episode as a whole",
 }
 
+FUNCTION = "function"
+"""A turn's own fact: which function of the task replied."""
+
 
 def facts_of(episodes: Sequence[Episode]) -> list[dict[str, Scalar]]:
     """Every name an expression may use, with its value, for each episode; a fact hides a metric of its name."""
@@ -51,8 +54,8 @@ def facts_of(episodes: Sequence[Episode]) -> list[dict[str, Scalar]]:
 
 
 def turn_facts(episode: Episode, about_episode: Mapping[str, Scalar]) -> list[dict[str, Scalar]]:
-    """Every name an expression about a turn may use: that turn's metrics, then all that is known of its episode."""
-    rows: list[dict[str, Scalar]] = [dict(about_episode) for _ in episode.turns]
+    """Every name an expression about a turn may use: its function, its metrics, what is known of its episode."""
+    rows: list[dict[str, Scalar]] = [{**about_episode, FUNCTION: turn.request.function} for turn in episode.turns]
     for metric in episode.metrics:
         if metric.turn is not None and metric.turn < len(rows):
             rows[metric.turn][metric.name] = metric.value
@@ -64,7 +67,7 @@ def check_names(expression: Expression, rows: Iterable[Mapping[str, Scalar]]) ->
 
     Raises: ConfigError with the nearest known names.
     """
-    known = sorted({*FACTS, *(name for row in rows for name in row)})
+    known = sorted({*FACTS, FUNCTION, *(name for row in rows for name in row)})
     for name in expression.names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)

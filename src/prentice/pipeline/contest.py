@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from prentice.errors import ConfigError
 from prentice.evaluation import compare, scale_recorded
 from prentice.evaluation.compare import BASE, STUDENT, TEACHER
+from prentice.models.functions import ByFunction
 from prentice.models.policy import Policy
 from prentice.models.recorded import RecordedModel
 from prentice.models.specs import RECORDED, Recording, read_recording
@@ -18,14 +19,14 @@ from prentice.pipeline.project import TASK, Project
 from prentice.progress import Progress
 from prentice.records import Episode, Report, utc_now
 from prentice.rollouts import play_all
-from prentice.tasks import Audience, Measuring
+from prentice.tasks import Audience, Measuring, functions_of
 
 
 def contest(
     project: Project,
     *,
     export: Path,
-    others: Mapping[str, Path],
+    others: Mapping[str, Mapping[str, Path]],
     base: Path,
     live_teacher: bool,
     anew: bool,
@@ -36,7 +37,8 @@ def contest(
 
     Args:
         export: folder of the exported student.
-        others: those of further students, by their names in the report.
+        others: those of further students, by their names in the report: one for all functions, under an empty name,
+            or one for each.
         base: the exported base's file.
         live_teacher: where the teacher is a recording, play the policy that was recorded instead.
         anew: play again what was played before.
@@ -45,7 +47,7 @@ def contest(
     """
     config = project.config.evaluate
     cases = project.task.cases(config.split)[: config.cases or None]
-    contestants = _Contestants(project, {STUDENT: export, **others}, base, live_teacher, progress)
+    contestants = _Contestants(project, {STUDENT: {"": export}, **others}, base, live_teacher, progress)
     moment = utc_now().isoformat() if anew else ""
     episodes: dict[str, Sequence[Episode]] = {}
     with project.store() as store:
@@ -82,7 +84,12 @@ class _Contestants:
     """Opens a policy by its role in the report."""
 
     def __init__(
-        self, project: Project, exports: Mapping[str, Path], base: Path, live_teacher: bool, progress: Progress
+        self,
+        project: Project,
+        exports: Mapping[str, Mapping[str, Path]],
+        base: Path,
+        live_teacher: bool,
+        progress: Progress,
     ) -> None:
         self.project, self.exports, self.base, self.progress = project, exports, base, progress
         spec = project.config.teacher.model
@@ -103,8 +110,13 @@ class _Contestants:
         if role == BASE:
             # untrained, it gets every help that the teacher gets
             return self._exported(self.base, f"base:{self.project.config.student.base}", "teacher")
-        if (export := self.exports.get(role)) is not None:
-            return self._exported(next(export.glob("*.gguf")), f"student:{export.name}", "student")
+        if (exports := self.exports.get(role)) is not None:
+            opened = {name: self._student(export) for name, export in exports.items()}
+            if "" in opened:
+                return opened[""]
+            # each of them hears its own function alone
+            policy = ByFunction({name: each[0] for name, each in opened.items()}, role)
+            return policy, "student", "; ".join(f"{name}: {each[2]}" for name, each in opened.items())
         if role in (trivial := self.project.task.baselines()):
             return trivial[role], "teacher", role
         raise ConfigError(f"[evaluate] policies names {role!r}", "known: teacher, base, student")
@@ -120,10 +132,14 @@ class _Contestants:
         policy = self.project.open_policy(self.teacher, threads=self.threads, progress=self.progress)
         return policy, "teacher", f"{self.project.identity(self.teacher)} live, {self.threads} threads"
 
+    def _student(self, export: Path) -> tuple[Policy, Audience, str]:
+        return self._exported(next(export.glob("*.gguf")), f"student:{export.name}", "student")
+
     def _exported(self, gguf: Path, name: str, audience: Audience) -> tuple[Policy, Audience, str]:
         from prentice.models.local import LocalModel
 
-        policy = LocalModel(gguf, name=name, threads=self.threads)
+        functions = len(functions_of(self.project.task))
+        policy = LocalModel(gguf, name=name, functions=functions, threads=self.threads)
         return policy, audience, f"{gguf.parent.name}/{gguf.name}, {self.threads} threads"
 
 

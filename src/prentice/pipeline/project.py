@@ -53,6 +53,9 @@ class StudentConfig(StageConfig):
 
     base: str = "smollm2-135m"
     """A name of `prentice models list`, or the folder of a transformers model."""
+    one_each: bool = False
+    """Beside the student of all functions, train one for each function of the task on that function's replies alone,
+    and compare."""
 
 
 MethodName = Literal["cpt", "sft", "preference", "grpo", "distill"]
@@ -254,6 +257,14 @@ class Project:
         """The same project with another student."""
         student = self.config.student.model_copy(update={"base": base})
         config = self.config.model_copy(update={"student": student, "students": ()})
+        return Project(self.file, home=self.home, config=config)
+
+    def of_function(self, function: str) -> Project:
+        """The same project with a student of one function, which learns from that function's replies alone."""
+        kept = self.config.curate.keep_turns
+        only = f"function == {function!r}"
+        curate = self.config.curate.model_copy(update={"keep_turns": f"({kept}) and {only}" if kept else only})
+        config = self.config.model_copy(update={"curate": curate, "students": ()})
         return Project(self.file, home=self.home, config=config)
 
     @property

@@ -45,8 +45,9 @@ class Context:
     """The stage at work was asked to run again: what it measures is measured anew."""
     done: dict[str, StageRecord] = field(default_factory=dict)
     """Finished stages of this walk, by name."""
-    others: dict[str, Context] = field(default_factory=dict)
-    """Walks up to `export` of further students, by their names in the report."""
+    others: Mapping[str, Mapping[str, Context]] = field(default_factory=dict)
+    """Walks up to `export` of further students, by their names in the report and, where a student has one function
+    alone, by that function; else that name is empty."""
 
     @property
     def teacher(self) -> str:
@@ -228,7 +229,11 @@ def _choices(project: Project) -> tuple[str, ...]:
 
 def _evaluate_inputs(context: Context) -> JsonValue:
     project = context.project
-    others: list[JsonValue] = [[name, other.done["export"].inputs] for name, other in context.others.items()]
+    others: list[JsonValue] = [
+        [name, *([function] if function else []), other.done["export"].inputs]
+        for name, walks in context.others.items()
+        for function, other in walks.items()
+    ]
     return [
         context.done["export"].inputs,
         project.task.fingerprint(),
@@ -245,7 +250,10 @@ def _evaluate(context: Context, out: Path) -> Facts:
     report = contest(
         context.project,
         export=context.folder("export"),
-        others={name: other.folder("export") for name, other in context.others.items()},
+        others={
+            name: {function: other.folder("export") for function, other in walks.items()}
+            for name, walks in context.others.items()
+        },
         base=context.project.home / str(context.done["export"].facts["base"]),
         live_teacher=context.live_teacher,
         anew=context.again,

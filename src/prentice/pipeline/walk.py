@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prentice.errors import PrenticeError, UnknownNameError
+from prentice.errors import ConfigError, PrenticeError, UnknownNameError
 from prentice.pipeline.lineage import mark_of
 from prentice.pipeline.project import Project
 from prentice.pipeline.stages import STAGES, Context, Stage, all_played
 from prentice.progress import Progress, Silent
 from prentice.records import Report, digest
 from prentice.runs import StageRecord, read_record, write_atomic
+from prentice.tasks import functions_of
 
 _CONTEST = "evaluate"
 """The first stage that is about all students at once."""
 _BEFORE_THE_CONTEST = STAGES[: next(n for n, stage in enumerate(STAGES) if stage.name == _CONTEST)]
+
+
+ONE_EACH = "students, one a function"
+"""How the report calls students that have one function each."""
+Others = Mapping[str, Mapping[str, Context]]
 
 
 @dataclass(frozen=True)
@@ -64,42 +70,58 @@ def run(
     return Outcome(report, _newest_page(context), context.folder("export"), tuple(skipped))
 
 
-def _train_others(context: Context, first: int) -> dict[str, Context]:
+def _train_others(context: Context, first: int) -> Others:
     """Further students of the project, taken as far as the first one has come.
 
     Args:
         first: number of the stage from which on everything is done again.
     """
-    found = {}
-    for name, other in _others(context):
-        context.progress.say(f"{name}:")
-        for position, stage in enumerate(_BEFORE_THE_CONTEST):
-            # what is learnt from is the same, and has been made
-            _do(other, stage, force=stage.name in ("train", "export") and position >= first)
-        found[name] = other
-    return found
+    # what the students of other bases learn from is the same, and has been made
+    own = ("train", "export")
+    others = _others(context)
+    for name, walks in others.items():
+        for function, other in walks.items():
+            context.progress.say(f"{name}, {function}:" if function else f"{name}:")
+            for position, stage in enumerate(_BEFORE_THE_CONTEST):
+                again = stage.name in own or (bool(function) and stage.name == "curate")
+                _do(other, stage, force=again and position >= first)
+    return others
 
 
-def _trained_others(context: Context) -> dict[str, Context] | None:
+def _trained_others(context: Context) -> Others | None:
     """Further students of the project; None if one of them is not trained with this configuration."""
-    found = {}
-    for name, other in _others(context):
+    others = _others(context)
+    for other in (other for walks in others.values() for other in walks.values()):
         for stage in _BEFORE_THE_CONTEST:
             record = _finished(other, stage)
             if record is None:
                 return None
             other.done[stage.name] = record
-        found[name] = other
-    return found
+    return others
 
 
-def _others(context: Context) -> list[tuple[str, Context]]:
-    """Name in the report and walk of each student but the first."""
+def _others(context: Context) -> Others:
+    """Name in the report → function → walk of each student but the first; one of all functions has no function's name.
+
+    Raises: ConfigError if a student for each function is asked for where there is one function alone.
+    """
     project = context.project
-    return [
-        (f"student {base}", Context(project.of_student(base), context.progress, context.live_teacher))
-        for base in project.config.students[1:]
-    ]
+
+    def walk(other: Project) -> Context:
+        return Context(other, context.progress, context.live_teacher)
+
+    found: dict[str, dict[str, Context]] = {}
+    for base in project.config.students[1:]:
+        found[f"student {base}"] = {"": walk(project.of_student(base))}
+    if project.config.student.one_each:
+        functions = functions_of(project.task)
+        if len(functions) == 1:
+            raise ConfigError(
+                f"{project.file}: [student] one_each = true: the task {project.task.name!r} has one function alone",
+                "leave it out",
+            )
+        found[ONE_EACH] = {function: walk(project.of_function(function)) for function in functions}
+    return found
 
 
 def _newest_page(context: Context) -> Path:
@@ -139,9 +161,8 @@ def run_stage(context: Context, name: str) -> StageRecord:
 def _add_others(context: Context) -> None:
     others = _trained_others(context)
     if others is None:
-        names = ", ".join(context.project.config.students[1:])
         raise PrenticeError(
-            f"the students {names} are not all trained with this configuration",
+            f"the further students ({', '.join(_others(context))}) are not all trained with this configuration",
             f"prentice run {context.project.folder}",
         )
     context.others = others
