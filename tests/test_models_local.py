@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prentice.errors import PrenticeError
+from prentice.errors import ModelError, PrenticeError
 from prentice.models.local import LocalModel, idle_cores
 from prentice.records import Message, Request, Sampling, Tool, ToolCall
 
@@ -119,6 +119,14 @@ async def test_a_seed_repeats_a_drawn_reply_and_another_changes_it(smollm2: Path
 
     assert await draw(1) == await draw(1)
     assert len({await draw(seed) for seed in range(5)}) > 1
+    await model.close()
+
+
+async def test_a_prompt_longer_than_the_context_says_how_to_have_more(smollm2: Path) -> None:
+    model = LocalModel(smollm2, context=256, threads=1)
+    with pytest.raises(ModelError, match="context size") as caught:
+        await model.generate(ask("word " * 400), GREEDY)
+    assert caught.value.hint == "raise `context` in prentice.toml"
     await model.close()
 
 

@@ -48,8 +48,8 @@ class CurateConfig(StageConfig):
     failed, judged; e.g. `success and output_tokens < 50`, or without any label `agreement == 1 and tries >= 3`. A turn
     whose right reply was demonstrated is learnt from in any case, with that reply."""
     keep_turns: str = ""
-    """What a turn of a kept episode must satisfy besides, over the metrics of that turn and all that `keep` may name;
-    e.g. `path_after < path_before`. Empty: all turns of a kept episode stay."""
+    """What a turn of a kept episode must satisfy besides, over the metrics of that turn, its `function` and all that
+    `keep` may name; e.g. `path_after < path_before`. Empty: all turns of a kept episode stay."""
     rejected: Literal["drop", "keep"] = "drop"
     """Episodes and turns that a person rejected: drop them, or leave them to `keep` and `keep_turns` (keep)."""
     best_per_case: int | None = Field(1, ge=0)

@@ -191,8 +191,7 @@ class LocalModel:
         try:
             return self._http("/completion", body)
         except HTTPError as error:
-            said = json.loads(error.read()).get("error", {})
-            raise ModelError(f"llama.cpp: {said.get('message', error)}") from error
+            raise _refused(json.loads(error.read()).get("error", error)) from error
 
     def _http(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
@@ -251,7 +250,7 @@ class _Call:
         running = asyncio.get_running_loop()
         answer: dict[str, Any] = await running.run_in_executor(self._threads, self._server.handle_completions, body)
         if "error" in answer:
-            raise ModelError(f"llama.cpp: {answer['error'].get('message', answer['error'])}")
+            raise _refused(answer["error"])
         usage = answer["usage"]
         if first:
             self.input_tokens = int(usage["prompt_tokens"])
@@ -288,6 +287,14 @@ class _CpuMeter:
         for spent in self._active:
             spent[0] += (now - self._last) / len(self._active)
         self._last = now
+
+
+def _refused(said: Any) -> ModelError:
+    """What llama.cpp says of a request that it cannot answer."""
+    if not isinstance(said, dict):
+        return ModelError(f"llama.cpp: {said}")
+    is_long = said.get("type") == "exceed_context_size_error"
+    return ModelError(f"llama.cpp: {said.get('message', said)}", "raise `context` in prentice.toml" if is_long else "")
 
 
 def idle_cores() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from prentice.errors import DataError
@@ -79,12 +79,17 @@ def price_of(spec: str, providers: Mapping[str, ProviderConfig]) -> Price | None
     return price.discounted(settings.batch_discount) if price and settings.batch else price
 
 
+CONTEXT = 4096
+"""Tokens of context that a local model keeps for a chat, where nobody says otherwise."""
+
+
 @dataclass(frozen=True)
 class Seats:
     """How a local model is served; see `LocalModel`."""
 
     slots: int = 1
     functions: int = 1
+    context: int = CONTEXT
     threads: int | None = None
 
 
@@ -121,7 +126,7 @@ def open_policy(
         beside = folder / name
         file = beside if beside.suffix == ".gguf" and beside.is_file() else None
         gguf = file or resolve_gguf(name, offline=offline, progress=progress or Silent())
-        return LocalModel(gguf, name=spec, slots=seats.slots, functions=seats.functions, threads=seats.threads)
+        return LocalModel(gguf, name=spec, **asdict(seats))
     from prentice.models.remote import RemoteModel
 
     sections = providers or {}

@@ -19,7 +19,7 @@ from prentice.pipeline.project import TASK, Project
 from prentice.progress import Progress
 from prentice.records import Episode, Report, utc_now
 from prentice.rollouts import play_all
-from prentice.tasks import Audience, Measuring, functions_of
+from prentice.tasks import Audience, Measuring
 
 
 def contest(
@@ -136,10 +136,7 @@ class _Contestants:
         return self._exported(next(export.glob("*.gguf")), f"student:{export.name}", "student")
 
     def _exported(self, gguf: Path, name: str, audience: Audience) -> tuple[Policy, Audience, str]:
-        from prentice.models.local import LocalModel
-
-        functions = len(functions_of(self.project.task))
-        policy = LocalModel(gguf, name=name, functions=functions, threads=self.threads)
+        policy = self.project.open_student(gguf, name, self.threads)
         return policy, audience, f"{gguf.parent.name}/{gguf.name}, {self.threads} threads"
 
 

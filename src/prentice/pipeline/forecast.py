@@ -11,12 +11,12 @@ from prentice.models.prices import cost, in_words
 from prentice.models.specs import LOCAL, RECORDED, price_of
 from prentice.pipeline.project import TASK, Project
 from prentice.pipeline.stages import Context
-from prentice.pipeline.walk import states
+from prentice.pipeline.walk import ONE_EACH, states
 from prentice.progress import Silent
 from prentice.records import Usage
 from prentice.rollouts import run_id
 from prentice.rollouts.spending import LEDGER
-from prentice.tasks import Case, Task
+from prentice.tasks import Case, Task, functions_of
 
 CHARACTERS_PER_TOKEN = 4
 """A rule of thumb for European languages; providers differ by a fifth or so."""
@@ -39,12 +39,16 @@ def _detail(project: Project, stage: str) -> str:
         cases = [case for case in played for _ in range(config.rollout.tries)]
         run = run_id(project.task, project.identity(spec), "teacher", "train", config.rollout)
         return f": {calls_ahead(project, spec, cases, run)}"
-    if stage == "train" and (others := config.students[1:]):
-        return f", then for {', '.join(others)} too"
+    if stage == "train":
+        more = f", then for {', '.join(others)} too" if (others := config.students[1:]) else ""
+        each = [f"one for {function}" for function in functions_of(project.task)] if config.student.one_each else []
+        return f"{more}, then {', '.join(each)}" if each else more
     if stage == "evaluate":
         cases = list(project.task.cases(config.evaluate.split)[: config.evaluate.cases or None])
         teacher = calls_ahead(project, spec, cases)
-        played_by = ", ".join([*config.evaluate.policies, *config.students[1:]])
+        played_by = ", ".join(
+            [*config.evaluate.policies, *config.students[1:], *([ONE_EACH] if config.student.one_each else [])]
+        )
         return f": {len(cases):,} cases for each of {played_by}; the teacher's: {teacher}"
     return ""
 

@@ -191,8 +191,6 @@ def _stored(project: Project, store: Store) -> list[Episode]:
 
 def _attempts(project: Project, student: catalogue.Model, progress: Progress) -> list[Episode]:
     """The student's own, in a store of their own: nobody shall take them for the teacher's."""
-    from prentice.models.local import LocalModel
-
     config = project.config.pairs
     cases = project.task.cases("train")[: config.student_cases or None]
     heat = config.student_temperature
@@ -208,7 +206,7 @@ def _attempts(project: Project, student: catalogue.Model, progress: Progress) ->
     gguf = base_gguf(project, student, progress)
     name = f"student:{gguf.parent.name}"
     with Store.open(project.home / FOLDER / ATTEMPTS, project.guard) as store:
-        policy = LocalModel(gguf, name=name, threads=project.config.threads)
+        policy = project.open_student(gguf, name)
         run = play_all(project.task, policy, cases, store, rules, audience="student", identity=name, progress=progress)
         wanted = {case.id for case in cases}
         return [e for e in store.episodes(run=run) if e.case in wanted and e.attempt < config.student_tries]

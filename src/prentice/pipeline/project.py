@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,7 +18,7 @@ from prentice.evaluation import EvaluateConfig
 from prentice.models.fetch import sha256_of
 from prentice.models.limits import ProviderConfig, settings_for
 from prentice.models.policy import Policy
-from prentice.models.specs import RECORDED, Seats, open_policy, recording_files
+from prentice.models.specs import CONTEXT, RECORDED, Seats, open_policy, recording_files
 from prentice.offline import refuse_network
 from prentice.pipeline.ablation.config import AblateConfig
 from prentice.privacy import PrivacyConfig, Redactor
@@ -34,6 +34,9 @@ from prentice.training.cpt.config import CPTConfig
 from prentice.training.distill.config import DistillConfig
 from prentice.training.grpo.config import GRPOConfig
 from prentice.training.preference.config import PreferenceConfig
+
+if TYPE_CHECKING:
+    from prentice.models.local import LocalModel
 
 FILE, HOME, STORE = "prentice.toml", ".prentice", "store.db"
 TASK = "task:"
@@ -122,6 +125,8 @@ class ProjectConfig(StageConfig):
     store: str = ""
     """Where episodes are kept: a file, seen from the project's folder, or a database URL; `$NAME` reads an environment
     variable, so that no password stands here. Default: `.prentice/store.db`."""
+    context: int = Field(CONTEXT, ge=128)
+    """Tokens of context that local models keep for each chat. A longer prompt is an error; more takes more memory."""
     threads: int | None = Field(None, ge=1)
     """Computing threads of local models; default: as many as there are idle cores."""
     offline: bool = False
@@ -227,11 +232,27 @@ class Project:
         return open_policy(
             spec,
             self.folder,
-            seats=Seats(slots, len(functions_of(self.task)), threads),
+            seats=Seats(slots, len(functions_of(self.task)), self.config.context, threads),
             offline=self.config.offline,
             progress=progress,
             providers=self.config.providers,
             home=self.home,
+        )
+
+    def open_student(self, gguf: Path, name: str, threads: int | None = None) -> LocalModel:
+        """A student of this project, or its base, on llama.cpp.
+
+        Args:
+            threads: default: the project's.
+        """
+        from prentice.models.local import LocalModel
+
+        return LocalModel(
+            gguf,
+            name=name,
+            functions=len(functions_of(self.task)),
+            context=self.config.context,
+            threads=threads or self.config.threads,
         )
 
     def identity(self, spec: str) -> str:

@@ -75,11 +75,9 @@ def _other(spec: str, project: Project, progress: Progress) -> Policy:
 
 
 def _student(project: Project, progress: Progress) -> Policy:
-    from prentice.models.local import LocalModel
-
     context = Context(project, progress)
     if not dict(states(context))["export"]:
         hint = f"prentice run {project.folder}"
         raise PrenticeError(f"{project.file}: no student has been exported with this configuration", hint)
     folder = context.folder("export")
-    return LocalModel(next(folder.glob("*.gguf")), name=f"student:{folder.name}", threads=project.config.threads)
+    return project.open_student(next(folder.glob("*.gguf")), f"student:{folder.name}")

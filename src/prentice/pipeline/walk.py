@@ -59,6 +59,7 @@ def run(
     Raises: PrenticeError; what was finished before stays, and the next call goes on from there.
     """
     context = Context(Project(folder, overrides), progress or Silent(), live_teacher)
+    _others(context)  # refuses what cannot be trained before hours are spent
     first = len(STAGES) if start is None else STAGES.index(stage_named(start))
     skipped = []
     for position, stage in enumerate(STAGES):
@@ -170,6 +171,7 @@ def _add_others(context: Context) -> None:
 
 def states(context: Context) -> list[tuple[str, bool]]:
     """Each stage with whether it would be skipped; what follows a stage that has to run has to run too."""
+    _others(context)
     rows: list[tuple[str, bool]] = []
     for stage in STAGES:
         ready = all(done for _, done in rows)

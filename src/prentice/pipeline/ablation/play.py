@@ -128,7 +128,6 @@ def _play(
     Args:
         learnt: folder of the checkpoint; None: the student as it begins.
     """
-    from prentice.models.local import LocalModel
     from prentice.training.export import export
 
     project = student.project
@@ -140,7 +139,7 @@ def _play(
         export(unchecked, checkpoint=learnt, base=before.safetensors, out=out, rows=(), progress=Silent())
     # a store of its own, which goes with the student: its episodes are nobody's to learn from
     with Store.open(folder / "plays.db", project.guard) as store:
-        policy = LocalModel(next(out.glob("*.gguf")), name=f"student:{run.key}", threads=project.config.threads)
+        policy = project.open_student(next(out.glob("*.gguf")), f"student:{run.key}")
         run_id = play_all(
             project.task,
             policy,

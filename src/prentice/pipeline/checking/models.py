@@ -17,8 +17,6 @@ from prentice.pipeline.project import TASK, Project
 from prentice.records import Request
 from prentice.tasks.text import ANSWER_KEY
 
-CONTEXT = 4096
-"""Tokens of context that a local model is opened with."""
 CHARACTERS_PER_TOKEN = 4
 
 
@@ -135,10 +133,9 @@ def look_at_lengths(project: Project, requests: Sequence[tuple[Seen, Request]]) 
     )
     tokens, _, where = sizes[-1]
     longest = project.config.train.sft.max_tokens
-    if tokens + min(reply, longest) > CONTEXT:
-        yield bad(
-            "lengths", f"{where}: about {tokens:,} tokens, and a model's context has {CONTEXT:,}", "shorten or drop it"
-        )
+    if tokens + min(reply, longest) > project.config.context:
+        room = f"a model's context has {project.config.context:,}"
+        yield bad("lengths", f"{where}: about {tokens:,} tokens, and {room}", "shorten or drop it, or raise `context`")
     elif tokens > longest:
         yield bad(
             "lengths",

@@ -32,9 +32,7 @@ def success_of(project: Project, base: Path) -> Callable[[Path, Sequence[str]], 
 
 def _played(project: Project, gguf: Path, cases: Sequence[Case], store: Path) -> float:
     """Plays them greedily, one try each, in a store of their own: nobody shall learn from these episodes."""
-    from prentice.models.local import LocalModel
-
-    policy = LocalModel(gguf, name="student", threads=project.config.threads)
+    policy = project.open_student(gguf, "student")
     with Store.open(store) as episodes:
         run = play_all(
             project.task, policy, cases, episodes, project.held_out_rules, audience="student", progress=Silent()
