@@ -9,11 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import tasks_babyai
+import tasks_multihop
+import tasks_ner
 import tasks_retail
 from parts import measure
 
 Row = dict[str, Any]
-PARTS: dict[str, Callable[[], list[Row]]] = {"retail_gold": tasks_retail.gold_rows}
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "ner": tasks_ner.student_rows,
+    "ner_live": tasks_ner.live_rows,
+    "ner_arms": tasks_ner.arm_rows,
+    "ner_human": tasks_ner.human_rows,
+    "multihop": tasks_multihop.student_rows,
+    "multihop_live": tasks_multihop.live_rows,
+    "multihop_arms": tasks_multihop.arm_rows,
+    "retail_gold": tasks_retail.gold_rows,
+    "retail": tasks_retail.student_rows,
+    "babyai": tasks_babyai.student_rows,
+}
 
 if __name__ == "__main__":
     measure("bench-tasks", "tasks.json", PARTS)

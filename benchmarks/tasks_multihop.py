@@ -1,0 +1,58 @@
+"""Agentic retrieval measured: students of a recorded teacher, beside it, their base, and the question as query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tasks_students as students
+from prentice.pipeline import Project
+from prentice.records import Episode
+from prentice.statistics import paired_difference
+from prentice.tasks.multihop import QUESTION_AS_QUERY
+
+Row = dict[str, Any]
+ARM_CASES = 100
+"""Held-out questions that each student of an arm plays, from the first on."""
+
+
+def student_rows() -> list[Row]:
+    """The example's report, one student for each function beside the one of both; then live."""
+    outcome = students.student_run("multihop", "student.one_each=true")
+    student = students.result(outcome, "student")
+    hits = _hits({result.name: result.policy for result in outcome.report.results})
+    rows = students.policy_rows("multihop", outcome)
+    for name, other in (("base", "base"), ("question", QUESTION_AS_QUERY)):
+        found = paired_difference(hits["student"], hits[other])
+        told = f"student minus {other}, all gold passages found"
+        rows.append(students.difference_row(f"multihop_student_minus_{name}_low", found, student.n, told))
+    if student.difference is not None:
+        rows.append(
+            students.difference_row("multihop_success_diff_low", student.difference, student.n, "student minus teacher")
+        )
+    return rows
+
+
+def live_rows() -> list[Row]:
+    """Teacher and student in turns."""
+    return students.live_rows("multihop", students.student_run("multihop", "student.one_each=true").student)
+
+
+def arm_rows() -> list[Row]:
+    """Curated work and all work, three seeds. People have left no searches to learn from."""
+    return students.arm_rows("multihop", 'ablate.arms=["all"]', f"ablate.cases={ARM_CASES}")
+
+
+def _hits(policies: Mapping[str, str]) -> dict[str, Sequence[bool]]:
+    """Role in the report → whether each held-out question was a success, in their order."""
+    project = Project(students.EXAMPLES / "multihop")
+    wanted = [case.id for case in project.task.cases("test")[: project.config.evaluate.cases or None]]
+    by_policy: dict[str, dict[str, Episode]] = {}
+    with project.store() as store:
+        for episode in store.episodes():
+            if episode.split == "test":
+                by_policy.setdefault(episode.policy, {})[episode.case] = episode
+    return {
+        role: [by_policy[policy][case].metric("success") is True for case in wanted]
+        for role, policy in policies.items()
+    }
