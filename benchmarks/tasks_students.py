@@ -16,6 +16,8 @@ from side_by_side import compare_live
 
 Row = dict[str, Any]
 EXAMPLES = Path(__file__).parents[1] / "examples"
+TAKEN = {"input_tokens", "output_tokens", "turns", "latency_p50_s", "processing_s", "cost_per_success", "cost_unit"}
+"""What of a policy's result the table shows besides success; of a mean episode, but for the median latency."""
 
 
 def student_run(name: str, *overrides: str) -> Outcome:
@@ -30,13 +32,15 @@ def result(outcome: Outcome, name: str) -> PolicyResult:
 
 
 def policy_rows(task: str, outcome: Outcome) -> list[Row]:
-    """Success of every policy of a report, and its measures."""
+    """Success of every policy of a report, what else was measured of it, and what it takes."""
     rows = []
     for each in outcome.report.results:
-        measures = {name: round(value.value, 4) for name, value in each.measures.items()}
+        name = f"{task}_{each.name.replace(',', '').replace(' ', '_')}"
         rows.append(
-            share(f"{task}_{each.name.replace(' ', '_')}", each.success, each.n, f"success of {each.name}")
-            | {"measures": measures}
+            share(name, each.success, each.n, f"success of {each.name}")
+            | {"policy": each.name, "task": task}
+            | {"measures": {name: round(value.value, 4) for name, value in each.measures.items()}}
+            | each.model_dump(mode="json", include=TAKEN)
         )
     return rows
 
@@ -85,7 +89,8 @@ def arm_rows(task: str, *overrides: str) -> list[Row]:
             n = made.cases * len(arm.students)
             size = next(iter(arm.students.values())).rows
             told = f"{arm.name}, {table.title}: {size} rows; by seed {seeds}"
-            rows.append(share(f"{task}_arm_{arm.name}_{budget}", arm.success, n, told))
+            row = share(f"{task}_arm_{arm.name}_{budget}", arm.success, n, told)
+            rows.append(row | {"task": task, "arm": arm.name, "budget": table.title, "seeds": len(arm.students)})
             if arm.difference is not None:
                 turned = Interval(value=-arm.difference.value, low=-arm.difference.high, high=-arm.difference.low)
                 suffix = "" if budget == "own_epochs" else f"_{budget}"

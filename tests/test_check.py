@@ -174,6 +174,16 @@ def test_a_label_that_nothing_teaches_is_worth_a_look(tmp_path: Path) -> None:
     assert "1 answers occur in test cases only: c" in texts(findings, "doubtful")
 
 
+def test_entities_that_only_held_out_texts_hold_are_nothing_to_look_at(tmp_path: Path) -> None:
+    rows = "".join(f"{n},train,Message {n * n},{{}}\n" for n in range(120))
+    rows += "".join(f'{n},test,Anna wrote {n * n},"{{""person"": [""Anna""]}}"\n' for n in range(120, 180))
+    settings = '[task]\nkind = "ner"\ncases = "cases.csv"\ninstructions = "Find them."\nshots = 0\n'
+    settings += '[teacher]\nmodel = "task:no entities"\n'
+    findings = project(tmp_path, cases="id,split,text,entities\n" + rows, settings=settings)
+    assert texts(findings) == []
+    assert "occur in test cases only" not in " ".join(texts(findings, "doubtful"))
+
+
 def test_an_answer_key_that_its_own_grader_rejects_is_named(tmp_path: Path) -> None:
     settings = SETTINGS.replace('kind = "number"', 'kind = "regex"\npattern = "^([0-9.]+)$"')
     findings = project(tmp_path, settings=settings, cases=CASES + "a,test,Hello,1 EUR\n")

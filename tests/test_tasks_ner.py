@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from prentice.config import build
 from prentice.errors import ConfigError, DataError
 from prentice.evaluation import EvaluateConfig, compare
+from prentice.evaluation.page import render_page
 from prentice.models import ScriptedModel
 from prentice.pipeline.checking import check
 from prentice.records import Episode, Report, Sampling
@@ -265,6 +266,8 @@ def test_f1_is_that_of_all_entities_together(tmp_path: Path) -> None:
     assert "precision" not in teacher.measures, "it said nothing, so nothing is known of it"
     assert teacher.measures["recall"].value == 0
     assert student.measures_to_teacher["recall"].value == pytest.approx(1 / 2)
+    page = render_page(found)
+    assert "50.0 [5, 95]<br><small>+50.0 [+50.0, +50.0]</small>" in page
 
 
 def test_no_entities_is_the_trivial_policy_and_right_where_there_are_none(tmp_path: Path) -> None:

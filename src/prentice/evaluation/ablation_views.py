@@ -54,9 +54,13 @@ def notes(ablation: Ablation) -> list[str]:
         *(f"left out: {name}: {reason}" for name, reason in reasons.items()),
         *([f"on the same cases: {others}"] if others else []),
         *(["one student an arm: the intervals speak for these students alone"] if alone else []),
-        "rows: to train on; seen: rows over all epochs; tokens: supervised, over all epochs; 95 % intervals over seeds "
-        "and cases",
+        f"rows: to train on; seen: rows over all epochs; tokens: supervised, over all epochs{_counted(ablation)}; "
+        "95 % intervals over seeds and cases",
     ]
+
+
+def _counted(ablation: Ablation) -> str:
+    return "; of several methods the last one's" if ablation.kind == "stages" else ""
 
 
 def terminal_view(ablation: Ablation) -> RenderableType:

@@ -10,7 +10,17 @@ from typing import Any
 from pydantic import JsonValue
 
 from prentice.evaluation.plots import page_plots
-from prentice.evaluation.wording import TITLES, count, headline, measure_rows, notes, percent, row, significant
+from prentice.evaluation.wording import (
+    TITLES,
+    count,
+    headline,
+    measure_differences,
+    measure_rows,
+    notes,
+    percent,
+    row,
+    significant,
+)
 from prentice.records import Report
 from prentice.runs import write_atomic
 
@@ -48,7 +58,10 @@ def render_page(report: Report) -> str:
         reasons=[r.partition(": ")[::2] for r in report.verdict.reasons] if report.verdict else [],
         rows=[row(r) for r in report.results],
         notes=notes(report),
-        measures=measure_rows(report),
+        measures=[
+            list(zip(*rows, strict=True))
+            for rows in zip(measure_rows(report), measure_differences(report), strict=True)
+        ],
         # matplotlib escapes the text inside its own SVG
         plots={name: Markup(svg) for name, svg in page_plots(report).items()},
         dataset=_dataset(report.facts.get("dataset")),

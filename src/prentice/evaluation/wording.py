@@ -48,6 +48,16 @@ def measure_rows(report: Report) -> list[tuple[str, ...]]:
     return [(name, *(_measure(result.measures.get(name)) for result in report.results)) for name in names]
 
 
+def measure_differences(report: Report) -> list[tuple[str, ...]]:
+    """The same rows with the points to the teacher on the same cases, or nothing, in place of the figures."""
+    names = dict.fromkeys(name for result in report.results for name in result.measures)
+    return [(name, *(_to_teacher(result.measures_to_teacher.get(name)) for result in report.results)) for name in names]
+
+
+def _to_teacher(value: Interval | None) -> str:
+    return "" if value is None else difference_text(value)
+
+
 def _measure(value: Interval | None) -> str:
     return NONE if value is None else f"{100 * value.value:.1f} [{100 * value.low:.0f}, {100 * value.high:.0f}]"
 
