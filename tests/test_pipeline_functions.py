@@ -57,8 +57,14 @@ epochs = 1
     return place
 
 
+def alone(folder: Path) -> list[str]:
+    """What is ahead where nobody but students plays."""
+    return forecast(folder, ['evaluate.policies=["student"]'])
+
+
 def test_one_student_for_each_function_stands_beside_the_one_of_all(folder: Path) -> None:
     assert any("one for query, one for notes" in line for line in forecast(folder))
+    assert any(f"2 cases for each of student, {NAME}" in line and "teacher" not in line for line in alone(folder))
     outcome = run(folder)
     assert [r.name for r in outcome.report.results] == ["teacher", "base", "student", NAME]
     assert NAME in outcome.page.read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from prentice.evaluation.compare import TEACHER
 from prentice.models.budget import spent_in
 from prentice.models.prices import cost, in_words
 from prentice.models.specs import LOCAL, RECORDED, price_of
@@ -40,17 +41,27 @@ def _detail(project: Project, stage: str) -> str:
         run = run_id(project.task, project.identity(spec), "teacher", "train", config.rollout)
         return f": {calls_ahead(project, spec, cases, run)}"
     if stage == "train":
-        more = f", then for {', '.join(others)} too" if (others := config.students[1:]) else ""
-        each = [f"one for {function}" for function in functions_of(project.task)] if config.student.one_each else []
-        return f"{more}, then {', '.join(each)}" if each else more
+        return _others_to_train(project)
     if stage == "evaluate":
-        cases = list(project.task.cases(config.evaluate.split)[: config.evaluate.cases or None])
-        teacher = calls_ahead(project, spec, cases)
-        played_by = ", ".join(
-            [*config.evaluate.policies, *config.students[1:], *([ONE_EACH] if config.student.one_each else [])]
-        )
-        return f": {len(cases):,} cases for each of {played_by}; the teacher's: {teacher}"
+        return _cases_to_play(project)
     return ""
+
+
+def _others_to_train(project: Project) -> str:
+    config = project.config
+    more = f", then for {', '.join(others)} too" if (others := config.students[1:]) else ""
+    each = [f"one for {function}" for function in functions_of(project.task)] if config.student.one_each else []
+    return f"{more}, then {', '.join(each)}" if each else more
+
+
+def _cases_to_play(project: Project) -> str:
+    config = project.config
+    cases = list(project.task.cases(config.evaluate.split)[: config.evaluate.cases or None])
+    students = [*config.students[1:], *([ONE_EACH] if config.student.one_each else [])]
+    text = f": {len(cases):,} cases for each of {', '.join([*config.evaluate.policies, *students])}"
+    if TEACHER not in config.evaluate.policies:
+        return text
+    return f"{text}; the teacher's: {calls_ahead(project, config.teacher.model, cases)}"
 
 
 def calls_ahead(project: Project, spec: str, cases: Sequence[Case], run: str = "") -> str:
