@@ -59,6 +59,23 @@ def notes(text: str, answer: str = "") -> str:
     return json.dumps({"notes": text, "answer": answer})
 
 
+def test_worked_examples_are_turns_of_the_chat_that_the_student_is_not_shown(tmp_path: Path) -> None:
+    told = {
+        "instructions": "Search.",
+        "student_instructions": "Query.",
+        "examples": [{"asked": "Q?", "reply": "words"}],
+    }
+    one = task(tmp_path, query=told)
+    inputs: dict[str, JsonValue] = {"question": "Who?", "searched": [], "notes": ""}
+    asked = "Question: Who?\nNotes: none"
+    for audience, texts in (
+        ("teacher", ["Search.", "Q?", "words", asked]),
+        ("student", ["Query.", asked]),
+    ):
+        request = one.render("query", inputs, audience)  # type: ignore[arg-type]
+        assert [message.content for message in request.messages] == texts
+
+
 def test_a_search_led_by_what_was_found_before_finds_all_gold_passages(tmp_path: Path) -> None:
     replies = [
         "Kiss and Tell film",

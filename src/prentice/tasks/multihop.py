@@ -38,6 +38,15 @@ QUESTION_AS_QUERY = "question as query"
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
+class WorkedExample(StageConfig):
+    """One prompt of a function and the reply that is wanted."""
+
+    asked: str = Field(min_length=1)
+    """The user's message, as the task writes it."""
+    reply: str = Field(min_length=1)
+    """What answers it: a query, or the notes as JSON."""
+
+
 class FunctionPrompt(StageConfig):
     """What one of the two functions is told."""
 
@@ -45,6 +54,8 @@ class FunctionPrompt(StageConfig):
     """The system prompt; it comes first and never changes, so that it can be cached."""
     student_instructions: str | None = None
     """The same for the student, where it differs: training can replace long instructions."""
+    examples: tuple[WorkedExample, ...] = ()
+    """Worked examples, as turns of the chat before the prompt; the student is not shown them."""
 
 
 class MultiHopConfig(TaskConfig):
@@ -151,11 +162,13 @@ class MultiHop:
         told = self.config.query if function == QUERY else self.config.notes
         for_student = audience == "student" and told.student_instructions is not None
         system = told.student_instructions if for_student else told.instructions
+        worked = () if audience == "student" else told.examples
         return Request(
             function=function,
             inputs=dict(inputs),
             messages=(
                 Message(role="system", content=str(system)),
+                *(message for example in worked for message in _turns(example)),
                 Message(role="user", content="\n".join(_lines(function, inputs))),
             ),
             response_schema=NOTES_SCHEMA if function == NOTES else None,
@@ -251,6 +264,10 @@ class _Search:
 
     async def close(self) -> None:
         """Nothing to give back."""
+
+
+def _turns(example: WorkedExample) -> tuple[Message, Message]:
+    return Message(role="user", content=example.asked), Message(role="assistant", content=example.reply)
 
 
 def normal(text: str) -> str:
