@@ -18,7 +18,7 @@ from prentice.evaluation import EvaluateConfig
 from prentice.models.fetch import sha256_of
 from prentice.models.limits import ProviderConfig, settings_for
 from prentice.models.policy import Policy
-from prentice.models.specs import CONTEXT, RECORDED, Seats, open_policy, recording_files
+from prentice.models.specs import CONTEXT, LOCAL, RECORDED, Seats, open_policy, recording_files
 from prentice.offline import refuse_network
 from prentice.pipeline.ablation.config import AblateConfig
 from prentice.privacy import PrivacyConfig, Redactor
@@ -229,10 +229,12 @@ class Project:
             if name not in known:
                 raise UnknownNameError(f"the task has no policy named {name!r}", f"known: {', '.join(known) or 'none'}")
             return known[name]
+        # whoever is asked elsewhere keeps its caches itself, and a task need not be read for it
+        functions = len(functions_of(self.task)) if spec.startswith(LOCAL) else 1
         return open_policy(
             spec,
             self.folder,
-            seats=Seats(slots, len(functions_of(self.task)), self.config.context, threads),
+            seats=Seats(slots=slots, functions=functions, context=self.config.context, threads=threads),
             offline=self.config.offline,
             progress=progress,
             providers=self.config.providers,
