@@ -19,7 +19,7 @@ from prentice.progress import Silent
 from prentice.records import Episode, Request, Sampling
 from prentice.rollouts import play
 from prentice.statistics import quantile
-from prentice.tasks import Audience, Case, Task
+from prentice.tasks import Audience, Case, Task, functions_of
 from prentice.training.config import ExportConfig
 from prentice.training.export import export
 
@@ -58,14 +58,15 @@ class Live:
         ]
 
 
-def compare_live(folder: Path, exported: Path) -> Live:
+def compare_live(folder: Path, exported: Path, overrides: Sequence[str] = ()) -> Live:
     """Play the first held-out cases with both, block by block in turns."""
-    project = Project(folder)
+    project = Project(folder, overrides)
     task, cases = project.task, project.task.cases("test")[:CASES]
     recording = read_recording(project.config.teacher.model, folder)
     quiet_or_exit()
-    teacher = open_policy(recording.live, folder, seats=Seats(threads=THREADS))
-    student = LocalModel(next(exported.glob("*.gguf")), name="student", threads=THREADS)
+    seats = Seats(functions=len(functions_of(task)), context=project.config.context, threads=THREADS)
+    teacher = open_policy(recording.live, folder, seats=seats)
+    student = project.open_student(next(exported.glob("*.gguf")), "student", threads=THREADS)
     live = Live(threads=THREADS)
 
     async def blocks() -> None:

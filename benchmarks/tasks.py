@@ -17,6 +17,7 @@ from parts import measure
 
 Row = dict[str, Any]
 PARTS: dict[str, Callable[[], list[Row]]] = {
+    "ner_wnut": tasks_ner.example_rows,
     "ner": tasks_ner.student_rows,
     "ner_live": tasks_ner.live_rows,
     "ner_arms": tasks_ner.arm_rows,

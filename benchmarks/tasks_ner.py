@@ -1,9 +1,11 @@
-"""Named entities measured: students of a recorded teacher on WNUT-17, and of people's labels on CoNLL++."""
+"""Named entities measured: the example on WNUT-17, and CoNLL++, whose text cannot be shipped, from PRENTICE_DATA."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import tasks_students as students
@@ -14,9 +16,9 @@ from prentice.records import Split
 
 Row = dict[str, Any]
 NER = students.EXAMPLES / "ner"
-TEACHER = "local:qwen2.5-coder-1.5b"
-LABELLED, CONLL_TEST = 1000, 500
-"""Labelled texts of CoNLL++ to learn from; held-out texts that teacher and student answer, from the first on."""
+TEACHER, BASE = "local:qwen2.5-coder-1.5b", "local:smollm2-135m"
+ATTEMPTS, LABELLED, HELD_OUT, YARDSTICK = 600, 1000, 400, 40
+"""Texts of CoNLL++ from the first on: the teacher's to learn from, people's, held out, the base's."""
 CONLL = """\
 Find the names in the text and reply with a JSON object: type → list of the names of that type, in their order, copied \
 letter by letter. Leave out types of which there are none; reply {} where there are no names at all.
@@ -24,53 +26,79 @@ letter by letter. Leave out types of which there are none; reply {} where there 
 person: names of people
 organization: names of companies, sports teams, ministries, parties, papers
 location: names of countries, cities, places
-miscellaneous: nationalities, languages, events, cups and leagues, titles of works"""
+miscellaneous: nationalities, languages, events, cups and leagues, titles of works
+
+Dates, numbers, scores and words such as president, minister, police are no names."""
+
+
+def example_rows() -> list[Row]:
+    """The example's report, WNUT-17: teacher, base, student and the trivial baseline."""
+    return students.policy_rows("ner_wnut", students.student_run("ner"))
 
 
 def student_rows() -> list[Row]:
-    """The example's report: teacher, base, student and the trivial baseline on held-out messages."""
-    outcome = students.student_run("ner")
+    """CoNLL++, from the teacher's curated work."""
+    outcome = students.student_run("ner", *_conll("teacher"))
     student = students.result(outcome, "student")
     assert student.difference is not None
+    told = "student minus teacher, exact, CoNLL++"
     return [
         *students.policy_rows("ner", outcome),
-        students.difference_row("ner_success_diff_low", student.difference, student.n, "student minus teacher, exact"),
+        students.difference_row("ner_success_diff_low", student.difference, student.n, told),
     ]
 
 
 def live_rows() -> list[Row]:
-    """Teacher and student in turns."""
-    return students.live_rows("ner", students.student_run("ner").student)
+    """Teacher and student in turns, CoNLL++."""
+    settings = _conll("teacher")
+    return students.live_rows("ner", students.student_run("ner", *settings).student, *settings)
 
 
 def arm_rows() -> list[Row]:
-    """Curated work, all work and people's labels of the same number, three seeds."""
-    return students.arm_rows("ner", 'ablate.arms=["all","human"]', "ablate.cases=400")
+    """Curated work, all work and people's labels of the same number, three seeds, CoNLL++."""
+    return students.arm_rows("ner", *_conll("teacher"), 'ablate.arms=["all","human"]', f"ablate.cases={HELD_OUT}")
 
 
 def human_rows() -> list[Row]:
-    """CoNLL++: a student of 1 000 labelled texts against the teacher, entity F1 on the same held-out texts."""
-    outcome = students.student_run("ner", *_people_as_teacher(), f"evaluate.cases={CONLL_TEST}")
+    """A student of 1 000 labelled texts of CoNLL++ against the teacher, entity F1 on the same held-out texts."""
+    outcome = students.student_run("ner", *_conll("people"))
     student, teacher = students.result(outcome, "student"), students.result(outcome, "teacher")
     f1 = student.measures_to_teacher["entity F1"]
     told = f"F1 {student.measures['entity F1'].value:.3f} and {teacher.measures['entity F1'].value:.3f} on CoNLL++"
     return [
         students.difference_row("ner_f1_human_minus_teacher", f1, student.n, told) | {"ours": f1.value},
-        *students.policy_rows("ner_conll", outcome),
+        *students.policy_rows("ner_people", outcome),
     ]
 
 
-def _people_as_teacher() -> list[str]:
-    """CoNLL++ with a recording of its labels to learn from, and of the real teacher to be compared with."""
+def _conll(who: str) -> list[str]:
+    """Settings for CoNLL++ with a recording to learn from, the teacher's or people's, and of the real teacher's work on
+    held-out texts. What is missing of it is recorded first, which takes half an hour."""
     data = os.environ.get("PRENTICE_DATA")
     if data is None:
         sys.exit("CoNLL++ cannot be shipped: set PRENTICE_DATA to the folder that holds conllpp.csv")
-    overrides = [f"task.cases={data}/conllpp.csv", f"task.instructions={CONLL}", f"rollout.cases={LABELLED}"]
-    project = Project(NER, overrides)
+    overrides = [f"task.cases={data}/conllpp.csv", f"task.instructions={CONLL}", f"evaluate.cases={HELD_OUT}"]
+    project = Project(NER, [*overrides, "rollout.concurrency=2"])
     folder = project.home / "conll"
-    played: list[tuple[Split, str, int]] = [("train", "task:answer key", LABELLED), ("test", TEACHER, CONLL_TEST)]
-    for split, policy, limit in played:
-        out = folder / f"{split}.jsonl.gz"
-        if not out.exists():
-            Recorder(project, policy=policy, split=split, limit=limit, role="teacher").record(out, terminal_progress())
-    return [*overrides, f"teacher.model=recorded:{folder.relative_to(NER)}/*.jsonl.gz"]
+    _record(project, folder / "teacher" / "test.jsonl.gz", TEACHER, "test", HELD_OUT)
+    _record(project, folder / "teacher" / "base.jsonl.gz", BASE, "test", YARDSTICK)
+    if who == "teacher":
+        _record(project, folder / who / "train.jsonl.gz", TEACHER, "train", ATTEMPTS)
+    else:
+        _record(project, folder / who / "train.jsonl.gz", "task:answer key", "train", LABELLED)
+        for name in ("test", "base"):
+            shutil.copy(folder / "teacher" / f"{name}.jsonl.gz", folder / who)
+    attempts = ATTEMPTS if who == "teacher" else LABELLED
+    recording = f"recorded:{(folder / who).relative_to(NER)}/*.jsonl.gz"
+    return [*overrides, f"rollout.cases={attempts}", f"teacher.model={recording}"]
+
+
+def _record(project: Project, out: Path, policy: str, split: Split, limit: int) -> None:
+    if not out.exists():
+        role = "base" if policy == BASE else "teacher"
+        recorder = Recorder(project, policy=policy, split=split, limit=limit, role=role)
+        recorder.record(out, terminal_progress())
+
+
+if __name__ == "__main__":
+    _conll("teacher")

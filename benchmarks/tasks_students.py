@@ -60,11 +60,11 @@ def share(name: str, found: Interval, n: int, note: str) -> Row:
     }
 
 
-def live_rows(task: str, exported: Path) -> list[Row]:
+def live_rows(task: str, exported: Path, *overrides: str) -> list[Row]:
     """Teacher and student in turns on this machine; measured once for each exported student."""
     file = Project(EXAMPLES / task).home / "benchmark" / f"{exported.name}.json"
     if not file.exists():
-        live = compare_live(EXAMPLES / task, exported)
+        live = compare_live(EXAMPLES / task, exported, overrides)
         rows = [
             {"name": f"{task}_{name}", "ours": ours, "rival": theirs, "ratio": theirs / ours, "unit": unit, "n": live.n}
             | {"note": f"student and teacher in turns, {live.threads} threads"}

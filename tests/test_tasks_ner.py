@@ -91,10 +91,11 @@ def test_worked_examples_show_every_type_and_one_text_without_any_and_nobody_pla
     assert [case.inputs["text"] for case in one.cases("train")] == ["Bob left .", "Rome fell ."]
 
 
-def test_worked_examples_hold_one_text_without_entities_however_many_there_are(tmp_path: Path) -> None:
+def test_a_third_of_the_worked_examples_is_without_entities_however_many_there_are(tmp_path: Path) -> None:
     plain: list[tuple[str, str, Any]] = [("train", f"It rained {n} days .", {}) for n in range(5)]
     one = task(tmp_path, [*plain, *ROWS], shots=4)
     answers = [m.content for m in one.render("text", {"text": "x"}, "teacher").messages if m.role == "assistant"]
+    assert len(answers) == 4
     assert answers.count("{}") == 1
 
 
