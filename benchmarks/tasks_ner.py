@@ -77,7 +77,12 @@ def _conll(who: str) -> list[str]:
     data = os.environ.get("PRENTICE_DATA")
     if data is None:
         sys.exit("CoNLL++ cannot be shipped: set PRENTICE_DATA to the folder that holds conllpp.csv")
-    overrides = [f"task.cases={data}/conllpp.csv", f"task.instructions={CONLL}", f"evaluate.cases={HELD_OUT}"]
+    overrides = [
+        f"task.cases={data}/conllpp.csv",
+        f"task.instructions={CONLL}",
+        "task.draw=0",
+        f"evaluate.cases={HELD_OUT}",
+    ]
     project = Project(NER, [*overrides, "rollout.concurrency=2"])
     folder = project.home / "conll"
     _record(project, folder / "teacher" / "test.jsonl.gz", TEACHER, "test", HELD_OUT)

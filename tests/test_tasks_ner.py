@@ -99,6 +99,15 @@ def test_a_third_of_the_worked_examples_is_without_entities_however_many_there_a
     assert answers.count("{}") == 1
 
 
+def test_texts_may_come_in_a_drawn_order_that_is_always_the_same(tmp_path: Path) -> None:
+    rows: list[tuple[str, str, Any]] = [("train", f"Text {n}", {}) for n in range(30)]
+    tasks = [task(tmp_path, rows, types=["person"], draw=seed) for seed in (None, 0, 0, 1)]
+    orders = [[case.id for case in one.cases("train")] for one in tasks]
+    assert orders[0] == [f"train-{n}" for n in range(1, 31)]
+    assert orders[1] == orders[2] != orders[3]
+    assert sorted(orders[0]) == sorted(orders[1]) == sorted(orders[3])
+
+
 def test_a_text_that_is_held_out_is_not_learnt_from_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
     again = [
         ("train", "eve LIKES  Oslo .", {}),

@@ -17,7 +17,7 @@ from pydantic import Field
 from prentice.errors import DataError
 from prentice.models.policy import Policy
 from prentice.models.scripted import ScriptedModel
-from prentice.records import Split
+from prentice.records import Split, digest
 from prentice.tasks.annotated import HUB, Annotated, Role, read_annotated
 from prentice.tasks.cases import NAMES
 from prentice.tasks.contract import Case, TaskConfig
@@ -40,6 +40,9 @@ class NERConfig(TaskConfig):
     """The same for the student, where it differs."""
     types: tuple[str, ...] = ()
     """The types of entities; default: all that occur."""
+    draw: int | None = None
+    """Seed of a drawn order of the texts. Default: the files' own order, in which whole documents follow one another,
+    so that the first hundred texts may be about one match."""
     shots: int = Field(4, ge=0)
     """Worked examples in the teacher's prompt: training texts that show as many types as they can, a third of them
     without any entity. They are taught by no one and played by no one."""
@@ -78,15 +81,12 @@ class NER(Text):
         found = list(self._found())
         if not found:
             raise DataError(f"{', '.join(self.files.values())}: no texts")
-        shown = _shown([(split, row) for split, row in found if split == "train"], self.ner.shots)
-        numbers: Counter[str] = Counter()
-        rows, seen = [], set[str]()
-        for split, row in found:
-            numbers[split] += 1
-            name = row.id or f"{split}-{numbers[split]}"
-            if name in seen:
-                raise DataError(f"{row.where}: id {name!r} occurred before", "give every text an id of its own")
-            seen.add(name)
+        named = list(_named(found))
+        if self.ner.draw is not None:
+            named.sort(key=lambda each: digest([self.ner.draw, each[0]]))
+        shown = _shown([row for _, split, row in named if split == "train"], self.ner.shots)
+        rows = []
+        for name, split, row in named:
             used = PROMPT if id(row) in shown else split
             case = Case(
                 id=name,
@@ -144,13 +144,26 @@ class NER(Text):
         return split
 
 
-def _shown(train: Sequence[tuple[str, Annotated]], shots: int) -> set[int]:
+def _named(found: Iterable[tuple[str, Annotated]]) -> Iterator[tuple[str, str, Annotated]]:
+    """Id, split and row; texts without an id are numbered within their split."""
+    numbers: Counter[str] = Counter()
+    seen: set[str] = set()
+    for split, row in found:
+        numbers[split] += 1
+        name = row.id or f"{split}-{numbers[split]}"
+        if name in seen:
+            raise DataError(f"{row.where}: id {name!r} occurred before", "give every text an id of its own")
+        seen.add(name)
+        yield name, split, row
+
+
+def _shown(train: Sequence[Annotated], shots: int) -> set[int]:
     """The rows for worked examples: a third without entities, the others each with as many new types as there are.
 
     Half without entities taught a small model to find none, one in eight to find some everywhere: see the log of
     2026-11-29.
     """
-    rows = [row for _, row in train if row.text.strip()]
+    rows = [row for row in train if row.text.strip()]
     chosen = [row for row in rows if not row.entities][: round(shots / 3)]
     types: set[str] = set()
     for _ in range(shots - len(chosen)):
