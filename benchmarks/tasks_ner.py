@@ -26,9 +26,7 @@ letter by letter. Leave out types of which there are none; reply {} where there 
 person: names of people
 organization: names of companies, sports teams, ministries, parties, papers
 location: names of countries, cities, places
-miscellaneous: nationalities, languages, events, cups and leagues, titles of works
-
-Dates, numbers, scores and words such as president, minister, police are no names."""
+miscellaneous: nationalities, languages, events, cups and leagues, titles of works"""
 
 
 def example_rows() -> list[Row]:
