@@ -7,7 +7,7 @@ import random
 import tempfile
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -67,6 +67,14 @@ def test_any_episode_reads_back_equal(some: list[Episode]) -> None:
 @given(some=EPISODES)
 def test_any_episode_reads_back_equal_from_postgres(on_postgres: str, some: list[Episode]) -> None:
     _reads_back_equal(on_postgres, some)
+
+
+def test_an_offset_of_microseconds_keeps_its_moment(place: str | Path) -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(microseconds=873)))
+    with Store.open(place) as store:
+        store.add([example().model_copy(update={"started_at": moment})])
+        (back,) = store.episodes()
+    assert back.started_at == moment
 
 
 def test_a_metric_keeps_its_type_and_can_be_filtered_by_it(place: str | Path) -> None:

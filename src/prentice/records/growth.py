@@ -15,7 +15,7 @@ from prentice.records.episodes import Episode, Metric
 from prentice.records.feedback import Feedback, FeedbackOutcome, Refusal
 from prentice.records.inserting import insert_episodes, insert_new, write_feedback, write_texts
 from prentice.records.reading import VARIABLES, assemble, chunks
-from prentice.records.rows import Read, Row, Texts, message_of, metric_of, metric_row, to_rows
+from prentice.records.rows import Read, Row, Texts, message_of, metric_of, metric_row, moment_text, to_rows
 from prentice.records.schema import CALLS, EPISODES, FEEDBACK, METRICS, TURNS
 
 
@@ -197,7 +197,7 @@ def _feedback_row(feedback: Feedback, number: int, turns: int) -> Row:
         "name": feedback.name,
         "source": feedback.source,
         "author": feedback.author,
-        "at": feedback.at.isoformat(),
+        "at": moment_text(feedback.at),
         "position": None,
         "demonstration": shown and shown.model_dump_json(exclude_defaults=True),
     }

@@ -56,6 +56,12 @@ def microseconds(moment: datetime) -> int:
     return (moment - _1970) // timedelta(microseconds=1)
 
 
+def moment_text(moment: datetime) -> str:
+    """ISO 8601 with its offset; the same moment in UTC where that has parts of a second, which Python reads wrongly."""
+    offset = moment.utcoffset() or timedelta()
+    return (moment.astimezone(UTC) if offset % timedelta(seconds=1) else moment).isoformat()
+
+
 def tag_key(name: str, value: str) -> str:
     """What a tag is found by: its name and value as JSON, or their hash where that is long."""
     text = to_json([name, value]).decode()
@@ -123,7 +129,7 @@ def _episode_row(episode: Episode) -> Row:
         "policy": episode.policy,
         "failure_where": failure and failure.where,
         "failure_message": failure and failure.message,
-        "started_at": episode.started_at.isoformat(),
+        "started_at": moment_text(episode.started_at),
         "started_us": microseconds(episode.started_at),
         "tags": to_json(episode.tags).decode(),
         "extra": _extra(episode.extra),
@@ -224,7 +230,7 @@ def _demonstration_row(episode: str, number: int, shown: Demonstration) -> Row:
         "name": "demonstration",
         "source": shown.source,
         "author": shown.author,
-        "at": shown.at.isoformat(),
+        "at": moment_text(shown.at),
         "position": None,
         "demonstration": shown.message.model_dump_json(exclude_defaults=True),
     }

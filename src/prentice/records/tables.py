@@ -11,6 +11,7 @@ from pydantic_core import to_json
 
 from prentice.records.episodes import Episode
 from prentice.records.jsonl import episode_line
+from prentice.records.rows import moment_text
 from prentice.runs import file_atomic
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _row(episode: Episode) -> tuple[Any, ...]:
         episode.attempt,
         episode.policy,
         episode.failure and episode.failure.where,
-        episode.started_at.isoformat(),
+        moment_text(episode.started_at),
         len(episode.turns),
         to_json(episode.tags).decode(),
         to_json({metric.name: metric.value for metric in episode.metrics if metric.turn is None}).decode(),
