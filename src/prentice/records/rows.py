@@ -57,9 +57,9 @@ def microseconds(moment: datetime) -> int:
 
 
 def moment_text(moment: datetime) -> str:
-    """ISO 8601 with its offset; the same moment in UTC where that has parts of a second, which Python reads wrongly."""
+    """ISO 8601 with its offset; in UTC where that is less than a second, which Python 3.11 reads as none."""
     offset = moment.utcoffset() or timedelta()
-    return (moment.astimezone(UTC) if offset % timedelta(seconds=1) else moment).isoformat()
+    return (moment.astimezone(UTC) if abs(offset) < timedelta(seconds=1) else moment).isoformat()
 
 
 def tag_key(name: str, value: str) -> str:
