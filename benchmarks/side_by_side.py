@@ -66,7 +66,7 @@ def compare_live(folder: Path, exported: Path, overrides: Sequence[str] = ()) ->
     quiet_or_exit()
     seats = Seats(functions=len(functions_of(task)), context=project.config.context, threads=THREADS)
     teacher = open_policy(recording.live, folder, seats=seats)
-    student = project.open_student(next(exported.glob("*.gguf")), "student", threads=THREADS)
+    student = project.open_student(next(exported.glob("*.gguf")), "student", THREADS)
     live = Live(threads=THREADS)
 
     async def blocks() -> None:

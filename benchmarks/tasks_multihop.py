@@ -17,7 +17,7 @@ ARM_CASES = 100
 
 
 def student_rows() -> list[Row]:
-    """The example's report, one student for each function beside the one of both; then live."""
+    """The example's report, one student for each function beside the one of both."""
     outcome = students.student_run("multihop", "student.one_each=true")
     student = students.result(outcome, "student")
     hits = _hits({result.name: result.policy for result in outcome.report.results})

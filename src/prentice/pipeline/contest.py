@@ -136,7 +136,7 @@ class _Contestants:
         return self._exported(next(export.glob("*.gguf")), f"student:{export.name}", "student")
 
     def _exported(self, gguf: Path, name: str, audience: Audience) -> tuple[Policy, Audience, str]:
-        policy = self.project.open_student(gguf, name, threads=self.threads)
+        policy = self.project.open_student(gguf, name, self.threads)
         return policy, audience, f"{gguf.parent.name}/{gguf.name}, {self.threads} threads"
 
 

@@ -241,11 +241,10 @@ class Project:
             home=self.home,
         )
 
-    def open_student(self, gguf: Path, name: str, *, slots: int = 1, threads: int | None = None) -> LocalModel:
+    def open_student(self, gguf: Path, name: str, threads: int | None = None) -> LocalModel:
         """A student of this project, or its base, on llama.cpp.
 
         Args:
-            slots: chats at once; more are faster together and slower each.
             threads: default: the project's.
         """
         from prentice.models.local import LocalModel
@@ -253,7 +252,6 @@ class Project:
         return LocalModel(
             gguf,
             name=name,
-            slots=slots,
             functions=len(functions_of(self.task)),
             context=self.config.context,
             threads=threads or self.config.threads,

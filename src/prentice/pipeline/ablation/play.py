@@ -26,8 +26,6 @@ from prentice.runs import LOCK, read_record, write_atomic
 from prentice.tasks import Case
 
 RESULT = "result.json"
-SLOTS = 4
-"""Cases that a student plays at once: nobody measures its times here."""
 
 
 def finished(home: Path, run: AnyRun) -> Trained | None:
@@ -141,7 +139,7 @@ def _play(
         export(unchecked, checkpoint=learnt, base=before.safetensors, out=out, rows=(), progress=Silent())
     # a store of its own, which goes with the student: its episodes are nobody's to learn from
     with Store.open(folder / "plays.db", project.guard) as store:
-        policy = project.open_student(next(out.glob("*.gguf")), f"student:{run.key}", slots=SLOTS)
+        policy = project.open_student(next(out.glob("*.gguf")), f"student:{run.key}")
         run_id = play_all(
             project.task,
             policy,
