@@ -53,7 +53,7 @@ bench-engine: install models ## the training engine against TRL → benchmarks/r
 bench-methods: install models ## pretraining, preference, reinforcement, distillation → benchmarks/results/methods.json (hours; PRENTICE_DATA names the real data)
 	$(BIN)/python benchmarks/methods.py
 
-bench-tasks: install models ## the study's tasks → benchmarks/results/tasks.json (so far: the retail desk)
+bench-tasks: install models ## the study's tasks → benchmarks/results/tasks.json (hours: the teacher of CoNLL++ is recorded first; PRENTICE_DATA)
 	$(BIN)/python benchmarks/tasks.py
 
 clean: ## remove what runs have made, keep the environment
