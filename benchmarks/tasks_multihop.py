@@ -40,7 +40,7 @@ def live_rows() -> list[Row]:
 
 def arm_rows() -> list[Row]:
     """Curated work and all work, three seeds. People have left no searches to learn from."""
-    return students.arm_rows("multihop", 'ablate.arms=["all"]', f"ablate.cases={ARM_CASES}")
+    return students.arm_rows("multihop", 'ablate.arms=["all"]', 'ablate.equal=["tokens"]', f"ablate.cases={ARM_CASES}")
 
 
 def _hits(policies: Mapping[str, str]) -> dict[str, Sequence[bool]]:

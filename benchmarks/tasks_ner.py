@@ -17,8 +17,8 @@ from prentice.records import Split
 Row = dict[str, Any]
 NER = students.EXAMPLES / "ner"
 TEACHER, BASE = "local:qwen2.5-coder-1.5b", "local:smollm2-135m"
-ATTEMPTS, LABELLED, HELD_OUT, YARDSTICK = 600, 1000, 400, 40
-"""Texts of CoNLL++ from the first on: the teacher's to learn from, people's, held out, the base's."""
+ATTEMPTS, LABELLED, HELD_OUT, YARDSTICK, ARM_CASES = 600, 1000, 400, 40, 200
+"""Texts of CoNLL++ from the first on: the teacher's to learn from, people's, held out, the base's, the arms' held out."""
 CONLL = """\
 Find the names in the text and reply with a JSON object: type → list of the names of that type, in their order, copied \
 letter by letter. Leave out types of which there are none; reply {} where there are no names at all.
@@ -54,12 +54,15 @@ def live_rows() -> list[Row]:
 
 def arm_rows() -> list[Row]:
     """Curated work, all work and people's labels of the same number, three seeds, CoNLL++."""
-    return students.arm_rows("ner", *_conll("teacher"), 'ablate.arms=["all","human"]', f"ablate.cases={HELD_OUT}")
+    return students.arm_rows(
+        "ner", *_conll("teacher"), 'ablate.arms=["all","human"]', 'ablate.equal=["tokens"]', f"ablate.cases={ARM_CASES}"
+    )
 
 
 def human_rows() -> list[Row]:
     """A student of 1 000 labelled texts of CoNLL++ against the teacher, entity F1 on the same held-out texts."""
-    outcome = students.student_run("ner", *_conll("people"))
+    many_rows = ("train.sft.epochs=3", "train.sft.batch=32")
+    outcome = students.student_run("ner", *_conll("people"), *many_rows)
     student, teacher = students.result(outcome, "student"), students.result(outcome, "teacher")
     f1 = student.measures_to_teacher["entity F1"]
     told = f"F1 {student.measures['entity F1'].value:.3f} and {teacher.measures['entity F1'].value:.3f} on CoNLL++"

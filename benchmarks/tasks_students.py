@@ -93,7 +93,7 @@ def arm_rows(task: str, *overrides: str) -> list[Row]:
             rows.append(row | {"task": task, "arm": arm.name, "budget": table.title, "seeds": len(arm.students)})
             if arm.difference is not None:
                 turned = Interval(value=-arm.difference.value, low=-arm.difference.high, high=-arm.difference.low)
-                suffix = "" if budget == "own_epochs" else f"_{budget}"
+                suffix = "" if budget == "equal_tokens" else f"_{budget}"
                 told = f"curated minus {arm.name}, {table.title}, {len(arm.students)} seeds"
                 rows.append(difference_row(f"{task}_curated_minus_{arm.name}{suffix}_low", turned, n, told))
     return rows

@@ -107,6 +107,8 @@ def test_a_second_call_trains_nothing_and_another_seed_only_what_is_missing(
     fewer, _ = ablate_curation(Project(folder, [*SMALL, "ablate.seeds=1", 'ablate.arms=["all"]']), Silent())
     assert results(folder) == before
     assert fewer.tables[0].arms[1].students[0] == made.tables[0].arms[1].students[0]
+    one, _ = ablate_curation(Project(folder, [*SMALL, 'ablate.equal=["cost"]']), Silent())
+    assert one.tables == made.tables[1:]
 
 
 def test_after_a_kill_only_what_was_not_finished_is_done(base: Path, tmp_path: Path) -> None:

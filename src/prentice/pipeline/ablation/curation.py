@@ -90,7 +90,7 @@ class Arms:
     def runs(self, work: Work) -> list[Run]:
         """Every student that is to be trained."""
         filled = [arm for arm in self.chosen if arm.name in self.rows]
-        return work.planner.curation(filled, self.rows, work.project.config.ablate.seeds)
+        return work.planner.curation(filled, self.rows)
 
 
 def ablate_curation(project: Project, progress: Progress) -> tuple[Ablation, Path]:
@@ -129,8 +129,8 @@ def told(
     """The record of what is known."""
     config = work.project.config.evaluate
     tables = [
-        Table(title=title, reference=CURATED, arms=summarised(_arms(compared, budget, runs, results), CURATED))
-        for budget, title in TITLES.items()
+        Table(title=TITLES[each], reference=CURATED, arms=summarised(_arms(compared, each, runs, results), CURATED))
+        for each in work.project.config.ablate.equal
     ]
     return Ablation(
         kind="curation",

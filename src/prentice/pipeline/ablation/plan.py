@@ -99,17 +99,19 @@ class Planner:
     student: Student
     cases: Sequence[str]
 
-    def curation(self, arms: Sequence[Arm], rows: Mapping[str, Rows], seeds: int) -> list[Run]:
-        """Two runs for every arm that has rows, one seed after the other: what is known early can be compared."""
+    def curation(self, arms: Sequence[Arm], rows: Mapping[str, Rows]) -> list[Run]:
+        """A run for every arm that has rows and each of `[ablate] equal`, one seed after the other: what is known early
+        can be compared."""
+        config = self.student.project.config.ablate
         size = {name: len(rows["curated"].split(name)) for name in ("train", "val")}
         budget = self._sft.epochs * self._tokens(rows["curated"])
         runs: list[Run] = []
-        for seed in range(seeds):
+        for seed in range(config.seeds):
             for arm in arms:
                 mine = rows[arm.name].sample(seed, **size) if arm.drawn else rows[arm.name]
                 own = self._sft.model_copy(update={"weights": arm.weights or self._sft.weights})
-                equal = self._within(budget, mine, own)
-                runs += [self._run(arm.name, "tokens", seed, mine, equal), self._run(arm.name, "cost", seed, mine, own)]
+                sft = {"tokens": self._within(budget, mine, own), "cost": own}
+                runs += [self._run(arm.name, each, seed, mine, sft[each]) for each in config.equal]
         return runs
 
     def sizes(self, rows: Rows, sizes: Sequence[int], seeds: int, least_visits: int) -> list[Run]:
