@@ -18,7 +18,7 @@ Row = dict[str, Any]
 NER = students.EXAMPLES / "ner"
 TEACHER, BASE = "local:qwen2.5-coder-1.5b", "local:smollm2-135m"
 ATTEMPTS, LABELLED, HELD_OUT, YARDSTICK, ARM_CASES = 600, 1000, 400, 40, 200
-"""Texts of CoNLL++ from the first on: the teacher's to learn from, people's, held out, the base's, the arms' held out."""
+"""Texts of CoNLL++ from the first on: the teacher's to learn from, people's, held out, the base's, the arms'."""
 CONLL = """\
 Find the names in the text and reply with a JSON object: type → list of the names of that type, in their order, copied \
 letter by letter. Leave out types of which there are none; reply {} where there are no names at all.

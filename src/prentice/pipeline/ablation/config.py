@@ -23,8 +23,8 @@ class AblateConfig(StageConfig):
     tries: int = Field(3, ge=1)
     """Tries of a case, for the arms that choose among tries; agreement needs 3 at least."""
     equal: tuple[Literal["tokens", "cost"], ...] = Field(("tokens", "cost"), min_length=1)
-    """What the arms have in common, a table each: so many supervised tokens seen (tokens), or the attempts of the teacher,
-    and every arm trains its own rows for the epochs of [train.sft] (cost)."""
+    """What the arms have in common, a table each: the supervised tokens seen (tokens), or the teacher's attempts, where
+    every arm trains its own rows for the epochs of [train.sft] (cost)."""
     seeds: int = Field(3, ge=1)
     """Students of each arm. The seed decides the order of the rows, the start of the adapters, and which rows are drawn
     at random. From one student alone no interval speaks for the next one."""
