@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from prentice.tasks import Audience, Case, Task, functions_of
 from prentice.training.config import ExportConfig
 from prentice.training.export import export
 
-CASES, BLOCK, LEVER_CASES = 200, 20, 60
+CASES, BLOCK, LEVER_CASES = 200, 40, 60
 THREADS = psutil.cpu_count() or 2
 BUSY = 15.0
 """Percent of the machine that others may use; above it a time says more about them than about the models."""
@@ -63,26 +63,33 @@ def compare_live(folder: Path, exported: Path, overrides: Sequence[str] = ()) ->
     project = Project(folder, overrides)
     task, cases = project.task, project.task.cases("test")[:CASES]
     recording = read_recording(project.config.teacher.model, folder)
-    quiet_or_exit()
     seats = Seats(functions=len(functions_of(task)), context=project.config.context, threads=THREADS)
-    teacher = open_policy(recording.live, folder, seats=seats)
-    student = project.open_student(next(exported.glob("*.gguf")), "student", THREADS)
+    gguf = next(exported.glob("*.gguf"))
     live = Live(threads=THREADS)
-
-    async def blocks() -> None:
-        for policy, audience in ((teacher, "teacher"), (student, "student")):
-            await policy.warm_up(await task.environment(audience).reset(cases[0]))  # type: ignore[arg-type]
-        for begin in range(0, len(cases), BLOCK):
-            quiet_or_exit()
-            block = cases[begin : begin + BLOCK]
-            live.teacher += [await _episode(task, teacher, case, "teacher") for case in block]
-            live.student += [await _episode(task, student, case, "student") for case in block]
-            print(f"live: {begin + len(block)}/{len(cases)} cases", flush=True)
-        await teacher.close()
-        await student.close()
-
-    asyncio.run(blocks())
+    for begin in range(0, len(cases), BLOCK):
+        block = cases[begin : begin + BLOCK]
+        live.teacher += asyncio.run(
+            _block(task, lambda: open_policy(recording.live, folder, seats=seats), block, "teacher")
+        )
+        live.student += asyncio.run(
+            _block(task, lambda: project.open_student(gguf, "student", THREADS), block, "student")
+        )
+        print(f"live: {begin + len(block)}/{len(cases)} cases", flush=True)
     return live
+
+
+async def _block(task: Task, opened: Callable[[], Any], cases: Sequence[Case], audience: Audience) -> list[Episode]:
+    """What one policy does, alone in memory, as it would be served.
+
+    GNU's OpenMP counts the waiting threads of a second model in the process, and lets those that compute sleep at every
+    barrier (prentice/models/openmp.py).
+    """
+    quiet_or_exit()
+    policy = opened()
+    await policy.warm_up(await task.environment(audience).reset(cases[0]))
+    episodes = [await _episode(task, policy, case, audience) for case in cases]
+    await policy.close()
+    return episodes
 
 
 def levers(folder: Path, exported: Path) -> list[dict[str, Any]]:
