@@ -21,7 +21,7 @@ from prentice.tasks.retail.desk import Desk, replay
 Row = dict[str, Any]
 RETAIL = students.EXAMPLES / "retail"
 ROUNDED = "train.sft.precision=bfloat16"
-"""Long rows are bound by arithmetic: half the time, where the processor has it."""
+"""Long rows are bound by arithmetic."""
 
 
 def gold_rows() -> list[Row]:
