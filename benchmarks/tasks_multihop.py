@@ -17,8 +17,8 @@ ARM_CASES = 100
 
 
 def student_rows() -> list[Row]:
-    """The example's report, one student for each function beside the one of both; then student, base and the question as
-    query on all held-out questions, of which the teacher has been recorded at the first ones alone."""
+    """The example's report, one student for each function beside the one of both; then without the teacher, which is
+    recorded at the first held-out questions alone, on all of them."""
     outcome = students.student_run("multihop", "student.one_each=true")
     everyone = students.student_run("multihop", "evaluate.cases=0", 'evaluate.policies=["base","student"]')
     rows = [*students.policy_rows("multihop", outcome), *students.policy_rows("multihop_all", everyone)]
