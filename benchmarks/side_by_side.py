@@ -18,6 +18,7 @@ from prentice.pipeline import Project
 from prentice.progress import Silent
 from prentice.records import Episode, Request, Sampling
 from prentice.rollouts import play
+from prentice.rollouts.plan import sampling_of
 from prentice.statistics import quantile
 from prentice.tasks import Audience, Case, Task, functions_of
 from prentice.training.config import ExportConfig
@@ -69,25 +70,27 @@ def compare_live(folder: Path, exported: Path, overrides: Sequence[str] = ()) ->
     for begin in range(0, len(cases), BLOCK):
         block = cases[begin : begin + BLOCK]
         live.teacher += asyncio.run(
-            _block(task, lambda: open_policy(recording.live, folder, seats=seats), block, "teacher")
+            _block(project, lambda: open_policy(recording.live, folder, seats=seats), block, "teacher")
         )
         live.student += asyncio.run(
-            _block(task, lambda: project.open_student(gguf, "student", THREADS), block, "student")
+            _block(project, lambda: project.open_student(gguf, "student", THREADS), block, "student")
         )
         print(f"live: {begin + len(block)}/{len(cases)} cases", flush=True)
     return live
 
 
-async def _block(task: Task, opened: Callable[[], Any], cases: Sequence[Case], audience: Audience) -> list[Episode]:
+async def _block(
+    project: Project, opened: Callable[[], Any], cases: Sequence[Case], audience: Audience
+) -> list[Episode]:
     """What one policy does, alone in memory, as it would be served.
 
     GNU's OpenMP counts the waiting threads of a second model in the process, and lets those that compute sleep at every
     barrier (prentice/models/openmp.py).
     """
     quiet_or_exit()
-    policy = opened()
+    policy, task, rules = opened(), project.task, project.held_out_rules
     await policy.warm_up(await task.environment(audience).reset(cases[0]))
-    episodes = [await _episode(task, policy, case, audience) for case in cases]
+    episodes = [await _episode(task, policy, case, audience, sampling_of(rules, case, 0)) for case in cases]
     await policy.close()
     return episodes
 
@@ -154,8 +157,8 @@ def _median_latency(gguf: Path, requests: Sequence[Request]) -> float:
     return quantile(asyncio.run(ask()), 0.5)
 
 
-async def _episode(task: Task, policy: Any, case: Case, audience: Audience) -> Episode:
-    return await play(policy, task.environment(audience), case, run="live", task=task.name)
+async def _episode(task: Task, policy: Any, case: Case, audience: Audience, sampling: Sampling) -> Episode:
+    return await play(policy, task.environment(audience), case, run="live", task=task.name, sampling=sampling)
 
 
 def _pair(both: Played, figure: Any) -> tuple[float, float]:

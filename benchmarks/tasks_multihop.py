@@ -7,7 +7,6 @@ from typing import Any
 
 import tasks_students as students
 from prentice.pipeline import Project
-from prentice.records import Episode
 from prentice.statistics import paired_difference
 from prentice.tasks.multihop import QUESTION_AS_QUERY
 
@@ -22,7 +21,7 @@ def student_rows() -> list[Row]:
     outcome = students.student_run("multihop", "student.one_each=true")
     everyone = students.student_run("multihop", "evaluate.cases=0", 'evaluate.policies=["base","student"]')
     rows = [*students.policy_rows("multihop", outcome), *students.policy_rows("multihop_all", everyone)]
-    hits = _hits({result.name: result.policy for result in everyone.report.results})
+    hits = _hits({result.name: result.run for result in everyone.report.results})
     for name, other in (("base", "base"), ("question", QUESTION_AS_QUERY)):
         found = paired_difference(hits["student"], hits[other])
         told = f"student minus {other}, all gold passages found"
@@ -44,16 +43,14 @@ def arm_rows() -> list[Row]:
     return students.arm_rows("multihop", 'ablate.arms=["all"]', 'ablate.equal=["tokens"]', f"ablate.cases={ARM_CASES}")
 
 
-def _hits(policies: Mapping[str, str]) -> dict[str, Sequence[bool]]:
-    """Role in the report → whether each held-out question was a success, in their order."""
+def _hits(runs: Mapping[str, str]) -> dict[str, Sequence[bool]]:
+    """Role in the report → whether each held-out question was a success, in their order.
+
+    Args:
+        runs: role → the stored run that the report is about.
+    """
     project = Project(students.EXAMPLES / "multihop")
-    wanted = [case.id for case in project.task.cases("test")]
-    by_policy: dict[str, dict[str, Episode]] = {}
     with project.store() as store:
-        for episode in store.episodes():
-            if episode.split == "test":
-                by_policy.setdefault(episode.policy, {})[episode.case] = episode
-    return {
-        role: [by_policy[policy][case].metric("success") is True for case in wanted]
-        for role, policy in policies.items()
-    }
+        played = {role: {e.case: e for e in store.episodes(run=run)} for role, run in runs.items()}
+    wanted = [case.id for case in project.task.cases("test")]
+    return {role: [found[case].metric("success") is True for case in wanted] for role, found in played.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,18 @@ from prentice.app.cli.terminal import terminal_progress
 from prentice.models.policy import Policy
 from prentice.pipeline import Project
 from prentice.pipeline.bases import base_gguf, trainable_base
-from prentice.records import Episode
+from prentice.records import Episode, Split
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig, play_all
-from prentice.statistics import paired_difference, wilson
+from prentice.statistics import ratio, ratio_difference, wilson
 from prentice.tasks.retail import Retail, agents
 from prentice.tasks.retail.desk import Desk, replay
 
 Row = dict[str, Any]
+Hits = tuple[Sequence[float], Sequence[float]]
+"""Of each job: calls that are right, and calls."""
+Played = Sequence[tuple[str, Episode]]
+"""Job and reply, call by call."""
 RETAIL = students.EXAMPLES / "retail"
 ROUNDED = "train.sft.precision=bfloat16"
 """Long rows are bound by arithmetic."""
@@ -30,69 +35,97 @@ def gold_rows() -> list[Row]:
     jobs = task.jobs
     replayed = [replay("retail", job.actions).reward(job) == 1 for job in jobs]
     untouched = [Desk("retail").reward(job) == 1 for job in jobs]
+    silent = [same and not job.to_say for same, job in zip(untouched, jobs, strict=True)]
     served = _served(task, task.teachers()[agents.GOLD], "gold")
     return [
-        _row("retail_gold_reward", replayed, "gold calls replayed"),
-        _row("retail_gold_conversations", served, "gold agent and scripted customer, whole conversations"),
-        _row("retail_nothing_reward", untouched, "no call at all"),
+        _counted("retail_gold_reward", replayed, "gold calls replayed: the database"),
+        _counted("retail_gold_conversations", served, "gold agent and scripted customer, whole conversations"),
+        _counted("retail_nothing_database", untouched, "no call at all: the database"),
+        _counted("retail_nothing_reward", silent, "no call and no word: the whole reward"),
     ]
 
 
 def student_rows() -> list[Row]:
     """What a student of the gold solutions does on the held-out tasks: whole conversations, and call by call beside
-    its base, which is told the same, and the most frequent call."""
+    its base, which is told the same, and the most frequent call; then call by call at the airline's desk, of which it
+    has learnt nothing."""
     outcome = students.student_run("retail", ROUNDED)
     whole = students.result(outcome, "student")
-    played = _next_calls(outcome.student)
-    right = {name: [e.metric("success") is True for e in episodes] for name, episodes in played.items()}
-    names = {name: sum(e.metric("name_right") is True for e in episodes) for name, episodes in played.items()}
-    n = len(right["student"])
     return [
         *students.policy_rows("retail", outcome),
         students.share("retail_success", whole.success, whole.n, "the student's whole conversations"),
+        *_call_rows("retail", _next_calls(outcome.student, "retail", ("test",))),
+        *_call_rows("retail_airline", _next_calls(outcome.student, "airline", ("train", "test"))),
+    ]
+
+
+def _call_rows(task: str, played: Mapping[str, Played]) -> list[Row]:
+    right, names = (
+        {who: _by_job(each, metric) for who, each in played.items()} for metric in ("success", "name_right")
+    )
+    return [
+        *(_of_calls(f"{task}_next_call_{who}", each, "name and arguments") for who, each in right.items()),
+        *(_of_calls(f"{task}_next_name_{who}", each, "name alone") for who, each in names.items()),
         *(
-            students.share(
-                f"retail_next_call_{name}", wilson(sum(hits), n), n, f"{sum(hits)} of {n}: name and arguments"
-            )
-            for name, hits in right.items()
-        ),
-        *(
-            students.share(f"retail_next_name_{name}", wilson(hits, n), n, f"{hits} of {n}: name alone")
-            for name, hits in names.items()
-        ),
-        *(
-            students.difference_row(
-                f"retail_next_action_minus_{name}_low",
-                paired_difference(right["student"], right[name]),
-                n,
-                f"student minus {name}, name and arguments of the next call",
-            )
-            for name in ("base", "frequent")
+            _minus(f"{task}_next_action_minus_{who}_low", right["student"], right[who], who)
+            for who in ("base", "frequent")
         ),
     ]
 
 
-def _next_calls(exported: Path) -> dict[str, list[Episode]]:
-    """Who → its reply to every call of the held-out gold conversations; student and base are shown the same."""
-    project = Project(RETAIL, ["task.judged_by=next call"])
+def _by_job(played: Played, metric: str) -> Hits:
+    """Right calls and all calls of each job: calls of one conversation are no cases of their own."""
+    right, calls = Counter[str](), Counter[str]()
+    for job, episode in played:
+        calls[job] += 1
+        right[job] += episode.metric(metric) is True
+    return [float(right[job]) for job in calls], [float(n) for n in calls.values()]
+
+
+def _of_calls(name: str, hits: Hits, note: str) -> Row:
+    found, calls = ratio(*hits), int(sum(hits[1]))
+    assert found is not None
+    return students.share(name, found, calls, f"{int(sum(hits[0]))} of {calls} calls of {len(hits[1])} jobs: {note}")
+
+
+def _minus(name: str, ours: Hits, theirs: Hits, who: str) -> Row:
+    found = ratio_difference(ours, theirs)
+    assert found is not None
+    told = f"student minus {who}, name and arguments of the next call; interval over {len(ours[1])} jobs"
+    return students.difference_row(name, found, int(sum(ours[1])), told)
+
+
+def _next_calls(exported: Path, domain: str, splits: Sequence[Split]) -> dict[str, Played]:
+    """Who → its reply to every call of the gold conversations; student and base are shown the same."""
+    project = Project(RETAIL, ["task.judged_by=next call", f"task.domain={domain}"])
     task = project.task
-    cases = task.cases("test")
+    cases = [case for split in splits for case in task.cases(split)]
     base = base_gguf(project, trainable_base(project, terminal_progress())[0], terminal_progress())
-    players: dict[str, tuple[Policy, str]] = {
-        "student": (project.open_student(next(exported.glob("*.gguf")), "student"), exported.name),
-        "base": (project.open_student(base, "base"), base.parent.name),
-        "frequent": (next(iter(task.baselines().values())), "frequent"),
+    ours = next(exported.glob("*.gguf"))
+    # opened one after the other: two models in one process slow each other down
+    players: dict[str, tuple[Callable[[], Policy], str]] = {
+        "student": (lambda: project.open_student(ours, "student"), exported.name),
+        "base": (lambda: project.open_student(base, "base"), base.parent.name),
+        "frequent": (lambda: next(iter(task.baselines().values())), "frequent"),
     }
-    found = {}
+    found: dict[str, Played] = {}
     with Store.open(project.home / "bench-next-call.db") as store:
-        for name, (policy, identity) in players.items():
-            print(f"next call: {name}", flush=True)
-            rules = project.held_out_rules
-            run = play_all(
-                task, policy, cases, store, rules, audience="student", identity=identity, progress=terminal_progress()
-            )
-            by_case = {e.case: e for e in store.episodes(run=run)}
-            found[name] = [by_case[case.id] for case in cases]
+        for name, (opened, identity) in players.items():
+            print(f"next call, {domain}: {name}", flush=True)
+            by_case: dict[str, Episode] = {}
+            for split in splits:
+                run = play_all(
+                    task,
+                    opened(),
+                    task.cases(split),
+                    store,
+                    project.held_out_rules,
+                    audience="student",
+                    identity=identity,
+                    progress=terminal_progress(),
+                )
+                by_case |= {e.case: e for e in store.episodes(run=run)}
+            found[name] = [(str(case.inputs["job"]), by_case[case.id]) for case in cases]
     return found
 
 
@@ -113,15 +146,5 @@ def _served(task: Retail, policy: Policy, name: str) -> Sequence[bool]:
     return [found[case.id] for case in cases]
 
 
-def _row(name: str, hits: Sequence[bool], note: str) -> Row:
-    share = wilson(sum(hits), len(hits))
-    return {
-        "name": name,
-        "ours": share.value,
-        "rival": None,
-        "ratio": None,
-        "unit": "share",
-        "n": len(hits),
-        "interval": [share.low, share.high],
-        "note": f"{sum(hits)} of {len(hits)}: {note}",
-    }
+def _counted(name: str, hits: Sequence[bool], note: str) -> Row:
+    return students.share(name, wilson(sum(hits), len(hits)), len(hits), f"{sum(hits)} of {len(hits)}: {note}")

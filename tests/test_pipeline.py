@@ -19,12 +19,13 @@ from prentice.models.local import LocalModel
 from prentice.pipeline import Context, Outcome, Project, run, run_stage, states
 from prentice.pipeline.forecast import forecast
 from prentice.pipeline.record import Recorder
+from prentice.pipeline.walk import stage_named
 from prentice.progress import Silent
 from prentice.records import Checkpoint, Episode, Metric, Sampling, Turn
 from prentice.records.jsonl import read_episodes, write_episodes
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig, play_all
-from prentice.runs import read_record
+from prentice.runs import StageRecord, read_record
 from tiny_models import write_tiny_llama
 
 LABELS = ("card_lost", "card_late", "cash")
@@ -127,6 +128,24 @@ def test_a_changed_setting_runs_what_depends_on_it_and_nothing_else(finished: tu
     assert list(again.skipped) == STAGES[: STAGES.index("evaluate")]
     assert again.report.verdict is not None
     assert again.report.verdict.margin == 0.5
+
+
+def test_a_wider_context_plays_anew_and_trains_nothing_that_is_the_same(finished: tuple[Path, Outcome]) -> None:
+    folder, _ = finished
+    assert list(run(folder, overrides=["context=2048"]).skipped) == ["train", "export"]
+
+
+def test_other_held_out_levels_are_other_inputs_of_the_comparison(tmp_path: Path) -> None:
+    section = '[task]\nkind = "babyai"\nlevel = "GoToObj"\n[teacher]\nmodel = "task:clumsy expert"\n'
+    (tmp_path / "prentice.toml").write_text(section, encoding="utf-8")
+    done = {"export": StageRecord(stage="export", inputs="the same", seconds=0)}
+
+    def inputs(*overrides: str) -> object:
+        return stage_named("evaluate").inputs(Context(Project(tmp_path, overrides), Silent(), done=done))
+
+    assert inputs() == inputs()
+    assert inputs("task.test_level=GoToDoor") != inputs()
+    assert inputs("task.seeds.test=[4_000_000, 4_000_004]") != inputs()
 
 
 def test_each_configuration_gets_its_own_report_back_when_all_is_skipped(finished: tuple[Path, Outcome]) -> None:

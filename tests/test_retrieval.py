@@ -59,6 +59,16 @@ def test_function_words_are_left_out_and_unspaced_scripts_are_cut_in_pairs() -> 
     assert words_of("市") == ["市"]
 
 
+def test_marks_belong_to_the_word_that_they_stand_in() -> None:
+    assert words_of("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
+    assert words_of("שָׁלוֹם") == ["שָׁלוֹם"]
+
+
+def test_a_corpus_without_a_word_to_search_for_is_refused() -> None:
+    with pytest.raises(DataError, match="none of the 2 passages holds a word"):
+        BM25([Passage(id="a", title="The", text="of"), Passage(id="b", title="🚀", text="!?")])
+
+
 def test_an_unknown_engine_names_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'bm25'"):
         ENGINES.load("bm52")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from prentice.config import build
-from prentice.errors import DataError
+from prentice.errors import ConfigError, DataError
 from prentice.models import ScriptedModel
 from prentice.models.policy import Policy
 from prentice.records import Episode, Request
@@ -148,7 +148,7 @@ def test_long_passages_are_cut(tmp_path: Path) -> None:
     one = task(tmp_path, [{**QUESTION, "supporting_ids": ["kiss"]}], long, passage_words=5, hops=1, passages=2)
     (episode,) = played(one, ScriptedModel(["w3 京京", notes("")]), tmp_path)
     texts = [row[1] for row in episode.turns[1].request.inputs["passages"]]  # type: ignore[index, union-attr]
-    assert sorted(map(str, texts)) == ["w0 w1 w2 w3 w4 …", "京" * 60 + " …"]
+    assert sorted(map(str, texts)) == ["w0 w1 w2 w3 w4 …", "京" * 10 + " …"]
 
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
@@ -169,6 +169,11 @@ def test_a_gold_passage_that_is_not_in_the_corpus_is_named_with_its_question(tmp
         ({"split": "exam"}, "questions.jsonl:1: split 'exam' is not train, val or test"),
         ({"supporting_ids": []}, "questions.jsonl:1: question 'q1' lacks its answer"),
         ({"answer": None}, "questions.jsonl:1: question 'q1' lacks its answer"),
+        (
+            {"answer": "The?"},
+            "questions.jsonl:1: question 'q1': without articles and punctuation the answer 'The?' is empty",
+        ),
+        ({"answer_aliases": "USA"}, "questions.jsonl:1: question 'q1': answer_aliases is not a list of texts: USA"),
     ],
 )
 def test_a_question_that_cannot_be_used_is_named(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
@@ -191,7 +196,8 @@ def test_other_scripts_go_through_every_turn(tmp_path: Path) -> None:
 
 
 def test_answers_are_compared_as_squad_compares_them() -> None:
-    assert normal("The  U.S. Chief, of “Protocol”!") == "u s chief of protocol"
+    assert normal("The  U.S. Chief, of “Protocol”!") == "us chief of protocol"
+    assert normal("$5 + a half, C++") == "5 half c"
     assert answer_f1("a cat", "the cat") == 1
     assert answer_f1("", "cat") == 0
     assert answer_f1("the", "a") == 1
@@ -200,6 +206,28 @@ def test_answers_are_compared_as_squad_compares_them() -> None:
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_f1_is_a_share_and_the_same_both_ways(one: str, other: str) -> None:
     assert 0 <= answer_f1(one, other) == answer_f1(other, one) <= 1
+
+
+ENGINE = """
+class Last:
+    def __init__(self, passages):
+        self.passages = passages
+    def search(self, query, count, without=()):
+        return [p for p in reversed(self.passages) if p.id not in without][:count]
+"""
+
+
+def test_a_search_engine_of_ones_own_lies_beside_the_corpus_and_its_code_counts(tmp_path: Path) -> None:
+    (tmp_path / "last_first.py").write_text(ENGINE)
+    one = task(tmp_path, search="last_first:Last")
+    (episode,) = played(one, ScriptedModel(["x", notes(""), "x", notes("")]), tmp_path)
+    first = episode.turns[1].request.inputs["passages"]
+    assert first == [["Rules", "Of games."]]
+    before = one.fingerprint()
+    (tmp_path / "last_first.py").write_text(ENGINE + "# changed\n")
+    assert one.fingerprint() != before
+    with pytest.raises(ConfigError, match="no module named 'nowhere'"):
+        task(tmp_path, search="nowhere:Last")
 
 
 def test_another_corpus_is_another_task(tmp_path: Path) -> None:

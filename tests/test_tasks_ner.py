@@ -178,6 +178,36 @@ def test_rows_of_tokens_and_tags_are_read_from_jsonl_and_parquet(tmp_path: Path)
         assert (read.split, read.text, read.entities) == ("validation", "Ada King ran", {"P": ["Ada King"]})
 
 
+def test_tags_that_are_numbers_are_named_in_the_configuration(tmp_path: Path) -> None:
+    row = {"split": "train", "tokens": ["Ada", "King", "ran"], "ner_tags": [1, 2, 0]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    (read,) = read_annotated(str(tmp_path / "a.jsonl"), {}, ["O", "B-P", "I-P"])
+    assert read.entities == {"P": ["Ada King"]}
+    with pytest.raises(DataError, match=r"a.jsonl:1: ner_tags is not a list of texts: .*tag_names"):
+        list(read_annotated(str(tmp_path / "a.jsonl"), {}))
+
+
+def test_a_file_of_the_hub_is_refused_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(DataError, match="lies on the hub, and this run is offline"):
+        list(read_annotated("hf://datasets/a/b/*.parquet", {}))
+
+
+def test_other_white_space_than_blanks_and_tabs_stays_in_its_token(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("10\u00a0000\tB-N\nx\u2028y O\n", encoding="utf-8")
+    (read,) = read_annotated(str(tmp_path / "a.conll"), {})
+    assert (read.text, read.entities) == ("10\u00a0000 x\u2028y", {"N": ["10\u00a0000"]})
+
+
+def test_of_several_files_the_one_is_named_that_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "Ada", "entities": {"P": ["Ada"]}}))
+    (tmp_path / "b.jsonl").write_text("\n".join(json.dumps({"text": t, "entities": {t: [t]}}) for t in ("P", "Q")))
+    cases = {"train": "a.jsonl", "test": "b.jsonl"}
+    section = {"kind": "ner", "cases": cases, "instructions": "x", "shots": 0, "types": ["P"]}
+    with pytest.raises(DataError, match=r"b.jsonl:2: expected: "):
+        NER(build(NERConfig, section, "[task]"), tmp_path).cases("test")
+
+
 def test_columns_of_other_names_are_named_in_the_configuration(tmp_path: Path) -> None:
     pl.DataFrame([{"part": "dev", "body": "Ada", "marks": '{"P": ["Ada"]}'}]).write_csv(tmp_path / "a.csv")
     (read,) = read_annotated(str(tmp_path / "a.csv"), {"split": "part", "text": "body", "entities": "marks"})

@@ -13,6 +13,8 @@ from prentice.config import build
 from prentice.errors import DataError, ModelError
 from prentice.models import ScriptedModel
 from prentice.models.policy import Policy
+from prentice.pipeline import Project
+from prentice.pipeline.forecast import calls_ahead
 from prentice.records import Episode, Message, Request, ToolCall
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig, play_all
@@ -73,12 +75,21 @@ def test_the_gold_agent_serves_the_scripted_customer(tmp_path: Path) -> None:
     assert first[0].reply.text == agents.ASK_WHO
 
 
-def test_a_task_that_changes_nothing_is_won_by_doing_nothing_and_others_are_not(tmp_path: Path) -> None:
+def test_a_task_that_changes_and_asks_nothing_is_won_by_doing_nothing_and_others_are_not(tmp_path: Path) -> None:
     one = task()
-    idle = next(j.id for j in one.jobs if not any(a.name in writes("retail") for a in j.actions))
+    idle = next(j.id for j in one.jobs if not j.to_say and not any(a.name in writes("retail") for a in j.actions))
     busy = next(j.id for j in one.jobs if any(a.name in writes("retail") for a in j.actions))
     found = {e.case: e.metric("success") for e in played(one, one.baselines()[agents.NOTHING], tmp_path, (idle, busy))}
     assert found == {idle: True, busy: False}
+
+
+def test_what_the_customer_should_hear_counts_as_the_benchmark_counts_it(tmp_path: Path) -> None:
+    one = task()
+    asking = next(j.id for j in one.jobs if j.to_say and not any(a.name in writes("retail") for a in j.actions))
+    (silent,) = played(one, one.baselines()[agents.NOTHING], tmp_path, (asking,))
+    assert (silent.metric("database"), silent.metric("reward"), silent.metric("success")) == (True, 0, False)
+    (telling,) = played(one, one.teachers()[agents.GOLD], tmp_path, (asking,))
+    assert (telling.metric("database"), telling.metric("reward"), telling.metric("success")) == (True, 1, True)
 
 
 def test_errors_of_tools_go_back_to_the_agent_and_are_counted(tmp_path: Path) -> None:
@@ -250,3 +261,15 @@ def test_tools_are_those_of_the_desk() -> None:
     assert len(tools("retail")) == 15
     assert "cancel_pending_order" in writes("retail")
     assert "get_order_details" not in writes("retail")
+
+
+def test_a_dry_run_asks_no_customer_that_is_a_model(tmp_path: Path) -> None:
+    section = (
+        '[task]\nkind = "retail"\ncustomer = "anthropic:claude-haiku-4-5"\n[teacher]\nmodel = "openai:gpt-4o-mini"\n'
+    )
+    (tmp_path / "prentice.toml").write_text(section, encoding="utf-8")
+    project = Project(tmp_path)
+    told = calls_ahead(project, "openai:gpt-4o-mini", project.task.cases("test"))
+    assert told == "40 episodes of at least one call each and the calls of the environment's own models"
+    told = calls_ahead(project, f"task:{agents.GOLD}", project.task.cases("test"))
+    assert told == "40 episodes of a policy that the task brings and the calls of the environment's own models"

@@ -220,6 +220,7 @@ def _result(
     return PolicyResult(
         name=name,
         policy=episodes[0].policy,
+        run=episodes[0].run,
         n=n,
         successes=successes,
         failures=dict(Counter(e.failure.where for e in episodes if e.failure is not None)),

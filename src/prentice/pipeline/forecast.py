@@ -17,7 +17,7 @@ from prentice.progress import Silent
 from prentice.records import Usage
 from prentice.rollouts import run_id
 from prentice.rollouts.spending import LEDGER
-from prentice.tasks import Case, Task, functions_of
+from prentice.tasks import Case, Task, begins_with_models, functions_of
 
 CHARACTERS_PER_TOKEN = 4
 """A rule of thumb for European languages; providers differ by a fifth or so."""
@@ -72,8 +72,15 @@ def calls_ahead(project: Project, spec: str, cases: Sequence[Case], run: str = "
     """
     if spec.startswith(RECORDED):
         return f"{len(cases):,} recorded episodes to replay, no call, no cost"
+    own = " and the calls of the environment's own models" if begins_with_models(project.task) else ""
     if spec.startswith(TASK):
-        return f"{len(cases):,} episodes of a policy that the task brings, no cost"
+        return f"{len(cases):,} episodes of a policy that the task brings{own or ', no cost'}"
+    if own:  # its first prompts would already cost calls
+        return f"{len(cases):,} episodes of at least one call each{own}"
+    return _first_calls(project, spec, cases, run)
+
+
+def _first_calls(project: Project, spec: str, cases: Sequence[Case], run: str) -> str:
     tokens = sum(_prompt_characters(project.task, case) for case in cases) // CHARACTERS_PER_TOKEN
     text = f"{len(cases):,} episodes of at least one call each, about {tokens:,} tokens to read"
     if spec.startswith(LOCAL):

@@ -22,13 +22,13 @@ from prentice.pipeline.contest import contest
 from prentice.pipeline.learning import chain_inputs, learn_chain, student_before
 from prentice.pipeline.project import Project
 from prentice.progress import Progress
-from prentice.records import Checkpoint, Episode, Report, digest
+from prentice.records import Checkpoint, Episode, Report, Split, digest
 from prentice.records.filters import Filter
 from prentice.records.parquet import read_dataset
 from prentice.records.store import Store
 from prentice.rollouts import SHAPE_REPLIES, play_all, run_id
 from prentice.runs import StageRecord, read_record, write_atomic
-from prentice.tasks import Sifting
+from prentice.tasks import Sifting, begins_with_models
 
 Facts = dict[str, JsonValue]
 
@@ -76,8 +76,15 @@ def _rollout_inputs(context: Context) -> JsonValue:
         project.task.fingerprint(),
         project.identity(context.teacher),
         project.config.rollout.model_dump(mode="json", include={"cases", "tries", *SHAPE_REPLIES}),
+        _asked(project, "train", project.config.rollout.cases),
+        project.config.context,
         *([project.config.store] if project.config.store else []),  # another store has not what this one has
     ]
+
+
+def _asked(project: Project, split: Split, limit: int) -> str:
+    """A hash of the cases that are asked for: the same task may have got others, seeds for instance."""
+    return digest([case.id for case in project.task.cases(split)[: limit or None]])
 
 
 def all_played(context: Context) -> bool:
@@ -222,7 +229,9 @@ def _see_that_it_is_its_base(checkpoint: Path, base: catalogue.Model) -> None:
 
 
 def _choices(project: Project) -> tuple[str, ...]:
-    """What the first reply of a case is held to."""
+    """What the first reply of a case is held to, where it can be known without a call."""
+    if begins_with_models(project.task):
+        return ()
     case = project.task.cases("train")[0]
     return asyncio.run(project.task.environment("student").reset(case)).choices
 
@@ -240,6 +249,8 @@ def _evaluate_inputs(context: Context) -> JsonValue:
         project.identity(context.teacher),
         context.live_teacher,
         project.config.evaluate.model_dump(mode="json"),
+        _asked(project, project.config.evaluate.split, project.config.evaluate.cases),
+        project.config.context,
         project.config.rollout.max_tokens,
         project.config.threads,
         *others,

@@ -24,6 +24,8 @@ class PolicyResult(Record):
     """Its role: teacher, base, student, or a trivial policy's name."""
     policy: str
     """What answered, e.g. `local:student-q8_0.gguf`."""
+    run: str = ""
+    """The stored run whose episodes these are."""
     n: int
     successes: int
     failures: dict[str, int] = Field(default_factory=dict)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from unicodedata import category
 
-from prentice.errors import MissingExtraError
-from prentice.retrieval.passages import Passage
+from prentice.errors import DataError, MissingExtraError
+from prentice.retrieval.passages import UNSPACED, Passage
 
-_WORD = re.compile(r"\w+")
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
-"""Thai, Lao, Burmese, Khmer, Japanese, Chinese: no spaces between words."""
+_MARKS = "".join(mark for mark in map(chr, range(0x300, 0x20000)) if category(mark)[0] == "M")
+"""Vowel signs and accents that stand as characters of their own, and belong to the word that they stand in."""
+_WORD = re.compile(rf"[\w{_MARKS}]+")
+_IS_UNSPACED = re.compile(f"[{UNSPACED}]")
 # fmt: off
 STOPWORDS = frozenset((
     "a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "did", "do", "does", "for", "from", "had",
@@ -27,7 +29,7 @@ class BM25:
 
     Args:
         passages: the corpus.
-    Raises: MissingExtraError if bm25s is not installed.
+    Raises: MissingExtraError if bm25s is not installed; DataError if no passage holds a word.
     """
 
     def __init__(self, passages: Sequence[Passage]) -> None:
@@ -40,6 +42,11 @@ class BM25:
         self._passages = tuple(passages)
         self._index = bm25s.BM25(method="lucene")
         words = [words_of(f"{passage.title} {passage.text}") for passage in self._passages]
+        if not any(words):
+            raise DataError(
+                f"none of the {len(words):,} passages holds a word to search for",
+                "they are empty, or made of function words and signs",
+            )
         self._index.index(words, show_progress=False)
 
     def search(self, query: str, count: int, without: Collection[str] = ()) -> Sequence[Passage]:
@@ -63,7 +70,7 @@ def words_of(text: str) -> list[str]:
     """The words that are compared, in lower case."""
     found: list[str] = []
     for word in _WORD.findall(text.casefold()):
-        if _UNSPACED.search(word):
+        if _IS_UNSPACED.search(word):
             found += [word[n : n + 2] for n in range(max(1, len(word) - 1))]
         elif word not in STOPWORDS:
             found.append(word)

@@ -15,6 +15,9 @@ from prentice.records import Record
 
 FORMS = (".jsonl", ".jsonl.gz", ".csv")
 
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+"""Thai, Lao, Burmese, Khmer, Japanese, Chinese: no spaces between words. A range of a pattern."""
+
 
 class Passage(Record):
     """A text that can be found."""

@@ -14,6 +14,7 @@ from prentice.tasks.contract import (
     Task,
     TaskConfig,
     Teaching,
+    begins_with_models,
     functions_of,
 )
 from prentice.tasks.judge import Judge, transcript
@@ -55,6 +56,7 @@ __all__ = [
     "Task",
     "TaskConfig",
     "Teaching",
+    "begins_with_models",
     "functions_of",
     "transcript",
 ]

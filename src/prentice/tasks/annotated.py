@@ -12,6 +12,8 @@ Tags are IOB1, IOB2 or BIOES. Tokens are joined by spaces.
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from prentice.tasks.cases import file_rows, readable
 
 Role = Literal["id", "split", "text", "entities", "tokens", "tags"]
 """What a column can be."""
-HUB = "hf://"
+HUB, OFFLINE = "hf://", "HF_HUB_OFFLINE"
 ROWS, TABLE = (".csv", ".jsonl"), ".parquet"
 KNOWN: Mapping[Role, tuple[str, ...]] = {
     "id": ("id",),
@@ -34,6 +36,7 @@ KNOWN: Mapping[Role, tuple[str, ...]] = {
 }
 """Names that a column may have; the first that is there is taken."""
 DOCUMENT = "-DOCSTART-"
+_FIELDS = re.compile(r"[ \t]+")
 Marked = dict[str, list[str]]
 """Entity type → the texts that are such, in their order."""
 
@@ -56,18 +59,19 @@ class Annotated:
     entities: Marked
 
 
-def read_annotated(place: str, columns: Mapping[Role, str]) -> Iterator[Annotated]:
+def read_annotated(place: str, columns: Mapping[Role, str], tag_names: Sequence[str] = ()) -> Iterator[Annotated]:
     """The texts of a file, in its order.
 
     Args:
         columns: what a column is called, where it is none of `KNOWN`.
+        tag_names: what tags stand for that are numbers, from 0 on.
     Raises: DataError naming file, line and value.
     """
     path = Path(place)
     if place.startswith(HUB) or path.suffix == TABLE:
-        yield from _from_rows(place, _table(place), columns)
+        yield from _from_rows(place, _table(place), columns, tag_names)
     elif path.suffix in ROWS:
-        yield from _from_rows(place, readable(file_rows(path)), columns)
+        yield from _from_rows(place, readable(file_rows(path)), columns, tag_names)
     else:
         yield from _from_columns(path)
 
@@ -103,7 +107,8 @@ def _from_columns(path: Path) -> Iterator[Annotated]:
     tags: list[str] = []
     begun = 0
     for number, line in enumerate([*_lines(path), ""], 1):
-        fields = line.split()
+        # other white space may be a part of a token: 10 000 with a space that does not break
+        fields = [field for field in _FIELDS.split(line) if field]
         if fields and fields[0] != DOCUMENT:
             if len(fields) == 1:
                 raise DataError(f"{path}:{number}: {line.strip()[:80]!r} is one column: a token and its tag are two")
@@ -118,7 +123,7 @@ def _from_columns(path: Path) -> Iterator[Annotated]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return path.read_text(encoding="utf-8-sig").split("\n")  # read_text has made \r\n one; U+2028 ends no line
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}", "set [task] cases to what holds the texts") from error
     except UnicodeDecodeError as error:
@@ -129,6 +134,8 @@ def _table(place: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The rows of a parquet file; tags that are numbers become the names that its header gives them."""
     import polars as pl
 
+    if place.startswith(HUB) and os.environ.get(OFFLINE) == "1":  # polars' connections are not seen by an audit hook
+        raise DataError(f"{place}: lies on the hub, and this run is offline", "copy it here, or set offline = false")
     try:
         frame = pl.read_parquet(place)
         named = {} if place.startswith(HUB) else pl.read_parquet_metadata(place)
@@ -140,7 +147,10 @@ def _table(place: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _named(value: Any, names: Sequence[str]) -> Any:
-    return [names[n] if isinstance(n, int) and 0 <= n < len(names) else n for n in value or ()]
+    """A list in which numbers are names, as far as they are known."""
+    if not isinstance(value, list):
+        return value
+    return [names[n] if isinstance(n, int) and 0 <= n < len(names) else n for n in value]
 
 
 def _names_of_tags(header: str) -> dict[str, list[str]]:
@@ -151,12 +161,12 @@ def _names_of_tags(header: str) -> dict[str, list[str]]:
 
 
 def _from_rows(
-    place: str, rows: Iterator[tuple[int, Mapping[str, Any]]], columns: Mapping[Role, str]
+    place: str, rows: Iterator[tuple[int, Mapping[str, Any]]], columns: Mapping[Role, str], tag_names: Sequence[str]
 ) -> Iterator[Annotated]:
     for line, row in rows:
         where = f"{place}:{line}"
         given = {role: _column(where, row, role, columns.get(role, "")) for role in KNOWN}
-        text, entities = _read(where, row, given)
+        text, entities = _read(where, row, given, tag_names)
         yield Annotated(where, line, _said(row, given["id"]), _said(row, given["split"]), text, entities)
 
 
@@ -170,10 +180,13 @@ def _column(where: str, row: Mapping[str, Any], role: Role, name: str) -> str | 
     return name or next((known for known in KNOWN[role] if known in row), None)
 
 
-def _read(where: str, row: Mapping[str, Any], given: Mapping[Role, str | None]) -> tuple[str, Marked]:
+def _read(
+    where: str, row: Mapping[str, Any], given: Mapping[Role, str | None], tag_names: Sequence[str]
+) -> tuple[str, Marked]:
     tokens, tags, text, entities = given["tokens"], given["tags"], given["text"], given["entities"]
     if tokens is not None and tags is not None:
-        words, marks = (_list_of_texts(where, name, _plain(where, name, row[name])) for name in (tokens, tags))
+        words = _list_of_texts(where, tokens, _plain(where, tokens, row[tokens]))
+        marks = _list_of_texts(where, tags, _named(_plain(where, tags, row[tags]), tag_names))
         return " ".join(words), entities_of(where, words, marks)
     if text is None or entities is None:
         unknown = "text" if text is None else "entities"
@@ -186,7 +199,9 @@ def _read(where: str, row: Mapping[str, Any], given: Mapping[Role, str | None]) 
 
 def _list_of_texts(where: str, name: str, value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise DataError(f"{where}: {name} is not a list of texts: {str(value)[:80]}")
+        is_number = isinstance(value, list) and any(isinstance(each, int) for each in value)
+        hint = 'say what they stand for: [task] tag_names = ["O", "B-person", …]' if is_number else ""
+        raise DataError(f"{where}: {name} is not a list of texts: {str(value)[:80]}", hint)
     return value
 
 

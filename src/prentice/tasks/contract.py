@@ -114,6 +114,11 @@ def functions_of(task: Task) -> tuple[str, ...]:
     return task.functions if isinstance(task, Dividing) else ("",)
 
 
+def begins_with_models(task: Task) -> bool:
+    """Whether its environment may ask models of its own for the first prompt: it cannot be looked at for nothing."""
+    return bool(getattr(task, "begins_with_models", False))
+
+
 @dataclass(frozen=True)
 class Measure:
     """A figure about all episodes together: the mean of a metric, or a ratio of two sums, such as precision or F1.

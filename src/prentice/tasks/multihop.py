@@ -7,14 +7,17 @@ The form of the job is that of TensorZero's llmgym; ours differs in that a searc
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from string import punctuation
 from typing import Any, cast
+from unicodedata import category
 
 from pydantic import Field, JsonValue, ValidationError
 
@@ -23,7 +26,8 @@ from prentice.errors import DataError
 from prentice.models.policy import Policy
 from prentice.models.scripted import ScriptedModel
 from prentice.records import Message, Metric, Reply, Request, Split, digest
-from prentice.retrieval import ENGINES, Passage, SearchEngine, read_passages
+from prentice.retrieval import ENGINES, UNSPACED, Passage, SearchEngine, read_passages
+from prentice.tasks.beside import load_beside
 from prentice.tasks.cases import NAMES, distinct, file_rows, readable
 from prentice.tasks.contract import Audience, Case, Environment, Measure, Step, TaskConfig
 
@@ -35,7 +39,10 @@ NOTES_SCHEMA: dict[str, JsonValue] = {
     "additionalProperties": False,
 }
 QUESTION_AS_QUERY = "question as query"
+LONGEST = 24
+"""Characters from which on a word counts as two: what has no spaces may be a whole file."""
 _ARTICLES = frozenset({"a", "an", "the"})
+_WORD = re.compile(rf"[{UNSPACED}]{{1,2}}|[^\s{UNSPACED}]{{1,{LONGEST}}}")
 
 
 class WorkedExample(StageConfig):
@@ -114,6 +121,9 @@ class MultiHop:
     def __init__(self, config: MultiHopConfig, folder: Path) -> None:
         self.config = config
         self._corpus, self._questions = folder / config.corpus, folder / config.questions
+        self._engine: Any = (
+            load_beside(config.search, folder, "[task] search") if ":" in config.search else ENGINES.load(config.search)
+        )
 
     @cached_property
     def passages(self) -> tuple[Passage, ...]:
@@ -126,7 +136,7 @@ class MultiHop:
     @cached_property
     def engine(self) -> SearchEngine:
         """What searches it."""
-        engine: SearchEngine = ENGINES.load(self.config.search)(self.passages)
+        engine: SearchEngine = self._engine(self.passages)
         return engine
 
     @cached_property
@@ -144,10 +154,11 @@ class MultiHop:
         return tuple(case for _, case in cases)
 
     def fingerprint(self) -> str:
-        """Hash of the settings, the corpus and the questions."""
+        """Hash of the settings, the corpus, the questions and the code of a search engine of the user's own."""
         corpus = [[p.id, p.title, p.text] for p in self.passages]
         cases = [case.model_dump(mode="json") for case in self._cases]
-        return digest([self.config.model_dump(mode="json", exclude={"corpus", "questions"}), corpus, cases])
+        code = [Path(inspect.getfile(self._engine)).read_text(encoding="utf-8")] if ":" in self.config.search else []
+        return digest([self.config.model_dump(mode="json", exclude={"corpus", "questions"}), corpus, cases, *code])
 
     def cases(self, split: Split) -> Sequence[Case]:
         """The questions of one split, in the file's order."""
@@ -273,9 +284,10 @@ def _turns(example: WorkedExample) -> tuple[Message, Message]:
 def normal(text: str) -> str:
     """Lower case, without punctuation, articles and white space that says nothing.
 
-    Source: SQuAD's evaluation (Rajpurkar et al. 2016); ours takes every script's punctuation.
+    Source: SQuAD's evaluation (Rajpurkar et al. 2016), whose ASCII punctuation holds signs such as $ and +; ours takes
+    every script's punctuation besides.
     """
-    plain = "".join(" " if unicodedata.category(mark)[0] == "P" else mark for mark in text.casefold())
+    plain = "".join(mark for mark in text.casefold() if mark not in punctuation and category(mark)[0] != "P")
     return " ".join(word for word in plain.split() if word not in _ARTICLES)
 
 
@@ -299,10 +311,10 @@ def _lines(function: str, inputs: Mapping[str, JsonValue]) -> list[str]:
 
 
 def _shortened(text: str, words: int) -> str:
-    """The beginning of a text, in words; where it has no spaces, in 2 characters a word."""
-    parts = re.findall(r"\s*\S+", text)
-    cut = "".join(parts[:words])
-    return cut[: 12 * words].strip() + ("" if len(cut) == len(text) and len(cut) <= 12 * words else " …")
+    """The beginning of a text, in words; where a script puts no spaces between them, two characters are one."""
+    parts = islice(_WORD.finditer(text), words)
+    cut = text[: max((part.end() for part in parts), default=0)]
+    return cut.strip() if not text[len(cut) :].strip() else f"{cut.strip()} …"
 
 
 def _read_notes(text: str) -> tuple[str, str] | None:
@@ -329,12 +341,20 @@ def _case(where: str, row: Mapping[str, Any]) -> Case:
     split = NAMES.get(str(row.get("split")))
     if split not in ("train", "val", "test"):
         raise DataError(f"{where}: split {row.get('split')!r} is not train, val or test")
+    aliases = row.get("answer_aliases") or []
+    if not isinstance(aliases, list):
+        raise DataError(f"{where}: question {str(name)!r}: answer_aliases is not a list of texts: {str(aliases)[:80]}")
     try:
-        key = Key(gold=row.get("supporting_ids"), answers=(row.get("answer"), *(row.get("answer_aliases") or ())))
+        key = Key(gold=row.get("supporting_ids"), answers=(row.get("answer"), *aliases))
     except (ValidationError, TypeError) as error:
         raise DataError(
             f"{where}: question {str(name)!r} lacks its answer (a text) or its supporting_ids (a list of ids)"
         ) from error
+    if empty := [answer for answer in key.answers if not normal(answer)]:
+        raise DataError(
+            f"{where}: question {str(name)!r}: without articles and punctuation the answer {empty[0]!r} is empty",
+            "an empty reply would be right: give an answer in words, or leave the question out",
+        )
     return Case(
         id=str(name),
         split=cast("Split", split),

@@ -34,6 +34,9 @@ class NERConfig(TaskConfig):
     `{ train = "train.conll", test = "test.conll" }`. CSV, JSONL, parquet (also `hf://datasets/…`), or CoNLL columns."""
     columns: dict[Role, str] = Field(default_factory=dict)
     """What columns are called, where their names are unusual: `{ text = "body", entities = "marks" }`."""
+    tag_names: tuple[str, ...] = ()
+    """What tags stand for that are numbers, from 0 on, as in `["O", "B-person", "I-person"]`; parquet files of the hub
+    that were saved from there say it themselves."""
     instructions: str
     """What is to be found, in words: the text, or a file of the project that ends in .md."""
     student_instructions: str | None = None
@@ -104,6 +107,14 @@ class NER(Text):
         except DataError as error:
             yield 0, error
 
+    def where(self, line: int, case: Case) -> str:
+        """File and line of a text: there may be several files."""
+        return self._places.get(case.id) or super().where(line, case)
+
+    @cached_property
+    def _places(self) -> Mapping[str, str]:
+        return {name: row.where for name, _, row in _named(self._found())}
+
     @cached_property
     def left_out(self) -> Mapping[str, int]:
         """Reason → texts that were read and are not used."""
@@ -134,7 +145,7 @@ class NER(Text):
         return [(split, row, reasons.get(id(row), "")) for split, row in read]
 
     def _read_file(self, place: str) -> Iterable[Annotated]:
-        return read_annotated(place, self.ner.columns)
+        return read_annotated(place, self.ner.columns, self.ner.tag_names)
 
     def _split(self, named: str, row: Annotated) -> str:
         split = NAMES.get(named or row.split)

@@ -97,6 +97,11 @@ class PythonTask(GameTask):
         """Whether it is played in one process alone, which holds the models, their limits and the budget."""
         return bool(self.config.models)
 
+    @property
+    def begins_with_models(self) -> bool:
+        """Whether `reset` may ask them."""
+        return self.has_models
+
     def code(self) -> JsonValue:
         """Hash of the file that holds the class."""
         return digest(Path(inspect.getfile(self._class)).read_text(encoding="utf-8"))

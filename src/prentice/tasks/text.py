@@ -157,8 +157,13 @@ class Text:
         """Split and case of each row, the answer keys checked."""
         for line, split, case in self.rows:
             if (problem := self.key_problem(split, case)) is not None:
-                raise DataError(f"{self.path}:{line}: {problem}")
+                raise DataError(f"{self.where(line, case)}: {problem}")
         return tuple((split, case) for _, split, case in self.rows)
+
+    def where(self, line: int, case: Case) -> str:
+        """File and line of a case, for errors."""
+        del case
+        return f"{self.path}:{line}"
 
     def key_problem(self, split: str, case: Case) -> str | None:
         """Why the case's answer key will not do; None if it will."""

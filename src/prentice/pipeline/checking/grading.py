@@ -26,7 +26,7 @@ def look_at_grader(task: Text, seen: Sequence[Seen]) -> tuple[frozenset[str], li
         return frozenset(), [from_error(TOPIC, error)]
     findings = shortened(
         [
-            bad(TOPIC, f"{task.path}:{s.line}: {problem}", "write the answer that this grader can take")
+            bad(TOPIC, f"{_where(task, s)}: {problem}", "write the answer that this grader can take")
             for s in seen
             if (problem := task.key_problem(s.split, s.case)) is not None
         ]
@@ -51,13 +51,17 @@ def look_at_grader(task: Text, seen: Sequence[Seen]) -> tuple[frozenset[str], li
     return frozenset(names), [*findings, *shortened(tried)]
 
 
+def _where(task: Text, seen: Seen) -> str:
+    return task.where(seen.line or 0, seen.case)
+
+
 async def _try(task: Text, seen: Sequence[Seen], names: set[str]) -> list[Finding]:
     findings = []
     for number, s in enumerate(seen):
         key = task.grader.key(s.case.expected)
         right = await _grade(task, s, key, names)
         if right is not True:
-            text = f"{task.path}:{s.line}: its own answer key {key!r:.80} is not a success"
+            text = f"{_where(task, s)}: its own answer key {key!r:.80} is not a success"
             findings.append(bad(TOPIC, text, "correct `expected`, or the grader"))
         if number == 0 and await _grade(task, s, "", names) is not False:
             findings.append(bad(TOPIC, "an empty reply is a success", "let the grader refuse what says nothing"))

@@ -56,9 +56,9 @@ def _next(domain: Domain, job: Job, request: Request) -> Message:
         if action.name in writes(domain) and not was_asked:
             return _say(asked)
         return Message(role="assistant", tool_calls=(action.call(done),))
-    if any(action.name == TRANSFER for action in job.actions):
-        return _say(HOLD)
     told = f" {'; '.join(job.to_say)}." if job.to_say else ""
+    if any(action.name == TRANSFER for action in job.actions):
+        return _say(f"{HOLD}{told}")
     return _say(f"It is all done.{told}")
 
 

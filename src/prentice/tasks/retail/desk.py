@@ -94,7 +94,7 @@ class Desk:
         return answered
 
     def reward(self, job: Job) -> float:
-        """The benchmark's own: 1 where the database is as after the gold solution, else 0."""
+        """The benchmark's own for what was done: 1 where the database is as after the gold solution, else 0."""
         from tau2.data_model.message import AssistantMessage, ToolMessage
         from tau2.data_model.message import ToolCall as Theirs
         from tau2.evaluator.evaluator_env import EnvironmentEvaluator
@@ -109,6 +109,18 @@ class Desk:
         make = _module(self.domain).get_environment
         found = EnvironmentEvaluator.calculate_reward(make, job.theirs, messages)
         return float(found.reward)
+
+
+def told(job: Job, texts: Sequence[str]) -> float:
+    """The benchmark's own reward for what was said: 1 where the agent's texts hold all that it should tell, else 0."""
+    from tau2.data_model.message import AssistantMessage
+    from tau2.data_model.tasks import RewardType
+    from tau2.evaluator.evaluator_communicate import CommunicateEvaluator
+
+    if RewardType.COMMUNICATE not in job.theirs.evaluation_criteria.reward_basis:
+        return 1.0
+    messages = [AssistantMessage(role="assistant", content=text) for text in texts]
+    return float(CommunicateEvaluator.calculate_reward(job.theirs, messages).reward)
 
 
 @cache

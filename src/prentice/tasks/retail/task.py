@@ -1,8 +1,9 @@
 """Customer service as a task: whole conversations at the desk, or the next call of the gold conversations.
 
 An episode: the customer writes, the agent calls tools or writes back, until the customer ends the conversation. Success
-is τ²-bench's own reward. A call that fails is answered with its error and counted. Judged by its next call, the agent
-is shown each gold conversation up to a call of the gold solution, and success is that very call.
+is τ²-bench's own reward: the database is as it should be, and the customer was told what it should hear. A call that
+fails is answered with its error and counted. Judged by its next call, the agent is shown each gold conversation up to a
+call of the gold solution, and success is that very call.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from prentice.tasks.metered import Metered
 from prentice.tasks.prompts import Entry, entry
 from prentice.tasks.retail.agents import FREQUENT, GOLD, NOTHING, gold, most_frequent, nothing
 from prentice.tasks.retail.customer import CUSTOMER, ENDS, SCRIPTED, ask, scripted
-from prentice.tasks.retail.desk import TRANSFER, Desk, Domain, Job, jobs, policy, tools, writes
+from prentice.tasks.retail.desk import TRANSFER, Desk, Domain, Job, jobs, policy, told, tools, writes
 
 FUNCTION = "serve"
 GREETING = "Hi! How can I help you today?"
@@ -87,6 +88,11 @@ class Retail:
     def has_models(self) -> bool:
         """Whether it is played in one process alone, which holds the model, its limits and the budget."""
         return self.config.customer != SCRIPTED
+
+    @property
+    def begins_with_models(self) -> bool:
+        """Whether the customer, who speaks first, is one."""
+        return self.has_models and self.config.judged_by == "conversation"
 
     def fingerprint(self) -> str:
         """Hash of the settings, the benchmark's version, its tasks and its policy."""
@@ -159,6 +165,7 @@ class Retail:
         if self.config.judged_by == "next call":
             return {"right name": Measure("name_right"), "a call at all": Measure("is_call")}
         return {
+            "database as it should be": Measure("database"),
             "ended by the customer": Measure("ended"),
             "transferred to a human": Measure("transferred"),
             "failed calls": Measure("tool_errors", ("tool_calls",)),
@@ -229,11 +236,14 @@ class _Conversation:
         return errors
 
     def _about_episode(self, *, ended: bool) -> tuple[Metric, ...]:
-        reward = self._desk.reward(self._job) if ended else 0.0
+        database = self._desk.reward(self._job) if ended else 0.0
+        spoken = [str(each["content"]) for each in self.chat if each["role"] == "assistant" and each.get("content")]
+        reward = database * told(self._job, spoken)
         made = [call.name for call, _ in self._desk.made]
         values: dict[str, bool | float] = {
             "success": reward == 1,
             "reward": reward,
+            "database": database == 1,
             "steps": float(self._steps),
             "ended": ended,
             "transferred": TRANSFER in made,
