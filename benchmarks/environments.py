@@ -36,4 +36,4 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
 
 
 if __name__ == "__main__":
-    measure("bench-environments", "environments.json", PARTS)
+    measure("environments.json", PARTS)

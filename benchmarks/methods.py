@@ -34,4 +34,4 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
 }
 
 if __name__ == "__main__":
-    measure("bench-methods", "methods.json", PARTS)
+    measure("methods.json", PARTS)

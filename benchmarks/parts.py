@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,11 +16,10 @@ from prentice.runs import write_atomic
 Row = dict[str, Any]
 
 
-def measure(target: str, file: str, parts: Mapping[str, Callable[[], list[Row]]]) -> None:
+def measure(file: str, parts: Mapping[str, Callable[[], list[Row]]]) -> None:
     """Measure the parts that the command line names, or all.
 
     Args:
-        target: of make.
         file: in benchmarks/results.
     """
     wanted = sys.argv[1:] or list(parts)
@@ -27,14 +27,15 @@ def measure(target: str, file: str, parts: Mapping[str, Callable[[], list[Row]]]
         sys.exit(f"no part named {unknown[0]!r}; known: {', '.join(parts)}")
     for name in wanted:
         print(f"\n== {name}", flush=True)
-        _write(target, file, name, parts[name]())
+        _write(file, name, parts[name]())
 
 
-def _write(target: str, file: str, part: str, rows: list[Row]) -> None:
+def _write(file: str, part: str, rows: list[Row]) -> None:
     path = RESULTS / file
     known: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     kept = [row for row in known if row["part"] != part]
-    rows = [{**row, "part": part, "command": f"make {target} ({part})", "machine": machine()} for row in rows]
+    command = f"python benchmarks/{Path(sys.argv[0]).name} {part}"
+    rows = [{**row, "part": part, "command": command, "machine": machine()} for row in rows]
     write_atomic(path, json.dumps({"machine": machine(), "rows": [*kept, *rows]}, indent=1) + "\n")
     for row in rows:
         ratio = "" if row["ratio"] is None else f"  ({row['ratio']:.2f} times the rival's)"

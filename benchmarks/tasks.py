@@ -31,4 +31,4 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
 }
 
 if __name__ == "__main__":
-    measure("bench-tasks", "tasks.json", PARTS)
+    measure("tasks.json", PARTS)

@@ -11,7 +11,7 @@ from prentice.models.prices import find_price, price_list
 Row = dict[str, Any]
 HOSTED = ("anthropic", "claude-haiku-4-5")
 """Whose price the column of hosted prices takes."""
-HEAD = "| task | policy | success | cases | latency p50, s | CPU-s a case | CPU-s per success | hosted, $ per 1 000 |"
+HEAD = "| part | policy | success | cases | latency p50, s | CPU-s a case | CPU-s per success | hosted, $ per 1 000 |"
 
 
 def table(rows: list[Row]) -> str:
@@ -27,14 +27,15 @@ def table(rows: list[Row]) -> str:
             dollars = 1000 * (tokens[0] * price.input_usd + tokens[1] * price.output_usd) / 1e6 if is_hosted else None
             timed = (_number(row["latency_p50_s"]), _number(row["processing_s"]), _number(row["cost_per_success"]))
             told = [row["policy"], _share(row), f"{row['n']}", *(timed if is_model else ("–", "–", "–"))]
-            lines.append(_line([row["task"], *told, _number(dollars)]))
+            lines.append(_line([row["part"], *told, _number(dollars)]))
         elif "arm" in row and row["budget"].startswith("equal supervised"):
             told = [f"student of {row['arm']} rows, {row['seeds']} seeds", _share(row), f"{row['n'] // row['seeds']}"]
-            lines.append(_line([row["task"], *told, "–", "–", "–", "–"]))
+            lines.append(_line([row["part"], *told, "–", "–", "–", "–"]))
     day = price.as_of.isoformat() if price.as_of else "today"
     note = (
         f"Hosted: what the teacher's tokens of 1 000 cases cost at {'/'.join(HOSTED)} ({price_list()}, {day}), were no "
-        "prompt cached and were a hosted model as wordy as this one; nobody hosts the students."
+        "prompt cached and were a hosted model as wordy as this one; nobody hosts the students. A line is measured by "
+        "`python benchmarks/tasks.py PART`."
     )
     return "\n".join([*lines, "", note])
 

@@ -27,4 +27,4 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
 }
 
 if __name__ == "__main__":
-    measure("bench-yours", "yours.json", PARTS)
+    measure("yours.json", PARTS)
