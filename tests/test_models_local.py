@@ -90,6 +90,20 @@ async def test_a_tool_call_fits_its_tool(model: LocalModel) -> None:
     assert reply.finish_reason == "tool_calls"
 
 
+async def test_a_text_among_tools_ends_where_the_model_ends_it(model: LocalModel) -> None:
+    """llama.cpp tells its grammar one of the tokens that may end a reply, for this model not the one that it writes."""
+    tool = Tool(name="weather", description="The weather.", parameters={"type": "object", "properties": {}})
+    messages: list[Message] = []
+    for word in ("red", "blue"):
+        messages += [Message(role="user", content=f"Say {word}."), Message(role="assistant", content=f"{word}.")]
+    messages.append(Message(role="user", content="Say green."))
+    request = Request(function="f", messages=tuple(messages), tools=(tool,))
+    free = await model.draw(request, GREEDY)
+    assert free.reply.finish_reason == "stop", "else it says nothing"
+    reply = await model.generate(request, GREEDY)
+    assert (reply.text, reply.finish_reason) == (free.reply.text, "stop")
+
+
 async def test_the_instructions_are_read_once(model: LocalModel) -> None:
     request = Request(
         function="f",

@@ -29,6 +29,7 @@ from prentice.models.openmp import release_idle_threads
 from prentice.models.slots import Slots
 from prentice.records import Message, Reply, Request, Sampling, TokenLogprob, Tool, Usage, digest
 
+START = "start: call+ | text"
 ONLY_THESE = 100.0
 """Added to the logits of allowed tokens: far above any difference between logits, so nothing else is ever drawn."""
 
@@ -88,6 +89,7 @@ class LocalModel:
         properties = self._http("/props")
         self._bos = str(properties.get("bos_token") or "")
         self._eos = str(properties.get("eos_token") or "")
+        self._end = self._raw_tokens(self._eos)[-1] if self._eos else None
         self.chat = ChatFormat(str(properties["chat_template"]), self._bos, self._eos)
         # llama.cpp puts the begin token before every prompt of some models; a template that writes it would double it
         self._adds_bos = bool(self._http("/tokenize", {"content": "", "add_special": True})["tokens"])
@@ -170,12 +172,13 @@ class LocalModel:
 
     def _trie(self, choices: tuple[str, ...]) -> Trie:
         if choices not in self._tries:
-            end = self._raw_tokens(self._eos)[-1]
-            self._tries[choices] = Trie.build([(c, self._raw_tokens(c)) for c in choices], end)
+            if self._end is None:
+                raise ModelError(f"{self.name} names no token that ends a reply, so it cannot be held to choices")
+            self._tries[choices] = Trie.build([(c, self._raw_tokens(c)) for c in choices], self._end)
         return self._tries[choices]
 
     async def _write(self, call: _Call, request: Request) -> tuple[Message, str]:
-        text, finish = await call.write(_grammar(request))
+        text, finish = await call.write(_grammar(request, self._end))
         message = parse_reply(text) if request.tools else Message(role="assistant", content=text)
         return message, "tool_calls" if message.tool_calls else finish
 
@@ -332,13 +335,20 @@ def _start(gguf: Path, slots: int, context: int, threads: int) -> Any:
         ) from error
 
 
-def _grammar(request: Request) -> str:
+def _grammar(request: Request, end: int | None) -> str:
+    """What the reply is held to.
+
+    Args:
+        end: id of the token that ends a reply, where the model has one.
+    """
     import xllamacpp
 
     if request.response_schema is not None:
         return _sound(str(xllamacpp.json_schema_to_grammar(json.dumps(request.response_schema))), "response schema")
     if request.tools:
-        return _sound(_tools_grammar(request.tools), "tools' schemas")
+        sound = _sound(_tools_grammar(request.tools), "tools' schemas")
+        # of several tokens that may end a reply llama.cpp tells its grammar one, and it need not be the model's own
+        return sound if end is None else sound.replace(START, f"start: (call+ | text) <[{end}]>?")
     return ""
 
 
@@ -363,7 +373,7 @@ def _tools_grammar(tools: Sequence[Tool]) -> str:
     return "\n".join(
         [
             "%llguidance {}",
-            "start: call+ | text",
+            START,
             f'call: "{OPEN}" body "{CLOSE}" /\\n?/',
             f"body: %json {schema}",
             r"text: /[^<](.|\n)*/",

@@ -155,7 +155,7 @@ async def _compare(
         text = trained.chat.prompt(request.messages, request.tools)
         prompts += served.tokens(text) == trained.tokens(text)
         mine, theirs = await served.generate(request, sampling), await trained.generate(request, sampling)
-        answers += mine.message.content == theirs.message.content
+        answers += mine.message == theirs.message
     await served.close()
     await trained.close()
     return answers / len(requests), prompts / len(requests)
@@ -181,9 +181,8 @@ def _tell(exported: Exported, progress: Progress) -> None:
     said = f"{exported.agreement:.1%} of {exported.rows_checked} validation prompts answered as torch does"
     progress.say(f"{size}; {said}")
     if exported.agreement < ENOUGH:
-        progress.say(
-            f'note: below {ENOUGH:.0%}: figures from torch do not hold for this file; try quantization = "f16"'
-        )
+        finer = "" if exported.quantization == "f16" else '; try quantization = "f16"'
+        progress.say(f"note: below {ENOUGH:.0%}: figures from torch do not hold for this file{finer}")
     if exported.equal_prompts is not None and exported.equal_prompts < 1:
         progress.say(
             f"warning: llama.cpp reads {1 - exported.equal_prompts:.1%} of the prompts as other tokens than torch"
