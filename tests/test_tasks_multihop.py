@@ -228,6 +228,9 @@ def test_a_search_engine_of_ones_own_lies_beside_the_corpus_and_its_code_counts(
     assert one.fingerprint() != before
     with pytest.raises(ConfigError, match="no module named 'nowhere'"):
         task(tmp_path, search="nowhere:Last")
+    (tmp_path / "numbers_only.py").write_text("FIVE = 5\n")
+    with pytest.raises(ConfigError, match=r"search = 'numbers_only:FIVE' is not a class"):
+        task(tmp_path, search="numbers_only:FIVE")
 
 
 def test_another_corpus_is_another_task(tmp_path: Path) -> None:

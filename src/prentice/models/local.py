@@ -29,7 +29,6 @@ from prentice.models.openmp import release_idle_threads
 from prentice.models.slots import Slots
 from prentice.records import Message, Reply, Request, Sampling, TokenLogprob, Tool, Usage, digest
 
-START = "start: call+ | text"
 ONLY_THESE = 100.0
 """Added to the logits of allowed tokens: far above any difference between logits, so nothing else is ever drawn."""
 
@@ -346,9 +345,7 @@ def _grammar(request: Request, end: int | None) -> str:
     if request.response_schema is not None:
         return _sound(str(xllamacpp.json_schema_to_grammar(json.dumps(request.response_schema))), "response schema")
     if request.tools:
-        sound = _sound(_tools_grammar(request.tools), "tools' schemas")
-        # of several tokens that may end a reply llama.cpp tells its grammar one, and it need not be the model's own
-        return sound if end is None else sound.replace(START, f"start: (call+ | text) <[{end}]>?")
+        return _sound(_tools_grammar(request.tools, end), "tools' schemas")
     return ""
 
 
@@ -368,12 +365,14 @@ def _sound(grammar: str, what: str) -> str:
     return grammar
 
 
-def _tools_grammar(tools: Sequence[Tool]) -> str:
+def _tools_grammar(tools: Sequence[Tool], end: int | None) -> str:
+    # of several tokens that may end a reply llama.cpp tells its grammar one, and it need not be the model's own
+    own_end = "" if end is None else f" <[{end}]>?"
     schema = json.dumps(tool_call_schema(tools))
     return "\n".join(
         [
             "%llguidance {}",
-            START,
+            f"start: (call+ | text){own_end}",
             f'call: "{OPEN}" body "{CLOSE}" /\\n?/',
             f"body: %json {schema}",
             r"text: /[^<](.|\n)*/",

@@ -22,7 +22,7 @@ from unicodedata import category
 from pydantic import Field, JsonValue, ValidationError
 
 from prentice.config import StageConfig
-from prentice.errors import DataError
+from prentice.errors import ConfigError, DataError
 from prentice.models.policy import Policy
 from prentice.models.scripted import ScriptedModel
 from prentice.records import Message, Metric, Reply, Request, Split, digest
@@ -124,6 +124,8 @@ class MultiHop:
         self._engine: Any = (
             load_beside(config.search, folder, "[task] search") if ":" in config.search else ENGINES.load(config.search)
         )
+        if not inspect.isclass(self._engine):
+            raise ConfigError(f"[task] search = {config.search!r} is not a class", "see docs/multihop.md")
 
     @cached_property
     def passages(self) -> tuple[Passage, ...]:

