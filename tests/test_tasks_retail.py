@@ -250,6 +250,14 @@ def test_a_task_file_of_the_benchmark_replaces_the_packages_own(tmp_path: Path, 
         task(tasks=str(tmp_path / "gone.json"))
 
 
+def test_what_earns_the_reward_belongs_to_the_task(tmp_path: Path, data: Path) -> None:
+    rows = json.loads((data / "tau2_retail_tasks.json").read_text(encoding="utf-8"))
+    rows[0]["evaluation_criteria"]["communicate_info"] = ["42"]
+    (tmp_path / "tasks.json").write_text(json.dumps(rows), encoding="utf-8")
+    changed, theirs = (task(tasks=str(file)) for file in (tmp_path / "tasks.json", data / "tau2_retail_tasks.json"))
+    assert changed.fingerprint() != theirs.fingerprint(), "what was played by other rules is played anew"
+
+
 def test_other_scripts_reach_the_tools_and_come_back(tmp_path: Path) -> None:
     texts = ["สวัสดี", "你好", "مرحبا", "👋🏽 hé"]
     replies: list[Any] = [calling(call("find_user_id_by_email", json.dumps({"email": text}))) for text in texts]

