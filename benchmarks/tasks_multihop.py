@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tasks_students as students
@@ -16,16 +16,19 @@ ARM_CASES = 100
 
 
 def student_rows() -> list[Row]:
-    """The example's report, one student for each function beside the one of both; then without the teacher, which is
-    recorded at the first held-out questions alone, on all of them."""
+    """The example's report, one student for each function beside the one of both; then, on all held-out questions, the
+    student beside the question as query: teacher and base play the first ones alone."""
     outcome = students.student_run("multihop", "student.one_each=true")
-    everyone = students.student_run("multihop", "evaluate.cases=0", 'evaluate.policies=["base","student"]')
+    everyone = students.student_run("multihop", "evaluate.cases=0", 'evaluate.policies=["student"]')
     rows = [*students.policy_rows("multihop", outcome), *students.policy_rows("multihop_all", everyone)]
-    hits = _hits({result.name: result.run for result in everyone.report.results})
-    for name, other in (("base", "base"), ("question", QUESTION_AS_QUERY)):
-        found = paired_difference(hits["student"], hits[other])
+    for name, other, asked in (("base", "base", outcome), ("question", QUESTION_AS_QUERY, everyone)):
+        ours, theirs = _hits([students.result(asked, role).run for role in ("student", other)])
         told = f"student minus {other}, all gold passages found"
-        rows.append(students.difference_row(f"multihop_student_minus_{name}_low", found, len(hits[other]), told))
+        rows.append(
+            students.difference_row(
+                f"multihop_student_minus_{name}_low", paired_difference(ours, theirs), len(theirs), told
+            )
+        )
     student = students.result(outcome, "student")
     if student.difference is not None:
         told = "student minus teacher, all gold passages found"
@@ -43,14 +46,10 @@ def arm_rows() -> list[Row]:
     return students.arm_rows("multihop", 'ablate.arms=["all"]', 'ablate.equal=["tokens"]', f"ablate.cases={ARM_CASES}")
 
 
-def _hits(runs: Mapping[str, str]) -> dict[str, Sequence[bool]]:
-    """Role in the report → whether each held-out question was a success, in their order.
-
-    Args:
-        runs: role → the stored run that the report is about.
-    """
+def _hits(runs: Sequence[str]) -> list[Sequence[bool]]:
+    """Of each stored run, whether each held-out question that all of them have played was a success, in their order."""
     project = Project(students.EXAMPLES / "multihop")
     with project.store() as store:
-        played = {role: {e.case: e for e in store.episodes(run=run)} for role, run in runs.items()}
-    wanted = [case.id for case in project.task.cases("test")]
-    return {role: [found[case].metric("success") is True for case in wanted] for role, found in played.items()}
+        played = [{e.case: e for e in store.episodes(run=run)} for run in runs]
+    wanted = [case.id for case in project.task.cases("test") if all(case.id in found for found in played)]
+    return [[found[case].metric("success") is True for case in wanted] for found in played]

@@ -71,7 +71,7 @@ class MultiHopConfig(TaskConfig):
     kind: str = "multihop"
     """The built-in that this section configures."""
     corpus: Path
-    """File of passages (.jsonl, .csv) with id, title, text."""
+    """File of passages (.jsonl, .jsonl.gz, .csv) with id, title, text."""
     questions: Path
     """File of questions (.jsonl) with id, split, question, answer, supporting_ids (the gold passages) and, where there
     are, answer_aliases."""

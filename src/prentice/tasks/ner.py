@@ -35,8 +35,8 @@ class NERConfig(TaskConfig):
     columns: dict[Role, str] = Field(default_factory=dict)
     """What columns are called, where their names are unusual: `{ text = "body", entities = "marks" }`."""
     tag_names: tuple[str, ...] = ()
-    """What tags stand for that are numbers, from 0 on, as in `["O", "B-person", "I-person"]`; parquet files of the hub
-    that were saved from there say it themselves."""
+    """What tags stand for that are numbers, from 0 on, as in `["O", "B-person", "I-person"]`; parquet files on this
+    machine that the library `datasets` saved say it themselves."""
     instructions: str
     """What is to be found, in words: the text, or a file of the project that ends in .md."""
     student_instructions: str | None = None

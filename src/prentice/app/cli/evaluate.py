@@ -13,7 +13,10 @@ def evaluate(
     set_: Overrides = None,
     teacher: Teacher = "recorded",
 ) -> None:
-    """Play the held-out cases with every policy and judge. Exit code: 0 promote, 10 hold, 11 more data needed."""
+    """Play the held-out cases with every policy and judge.
+
+    Exit code: 0 promote, 10 hold, 11 more data needed, 2 something to fix.
+    """
     from prentice.app.cli.verdict import show
     from prentice.records import Report
     from prentice.runs import read_record

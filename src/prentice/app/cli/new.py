@@ -25,7 +25,7 @@ def new(  # noqa: PLR0913, PLR0917 - a flag for each question
     input_: Annotated[list[str] | None, typer.Option("--input", metavar="COLUMN", help="What comes in.")] = None,
     output: Annotated[str | None, typer.Option(metavar="COLUMN", help="What should come out.")] = None,
     grade: Annotated[
-        str | None, typer.Option(help="exact, label, json, regex, number, python, command or judge.")
+        str | None, typer.Option(help="exact, label, json, entities, regex, number, python, command or judge.")
     ] = None,
     instructions: Annotated[str | None, typer.Option(help="What is to be done, in words.")] = None,
     teacher: Annotated[

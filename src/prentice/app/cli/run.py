@@ -18,7 +18,7 @@ def run(
     teacher: Teacher = "recorded",
     dry_run: DryRun = False,
 ) -> None:
-    """Recorded teacher → curated dataset → student → export → held-out comparison → verdict.
+    """Teacher → curated dataset → student → export → held-out comparison → verdict.
 
     Exit code: 0 promote, 10 hold, 11 more data needed, 2 something to fix.
     """
