@@ -25,8 +25,6 @@ Hits = tuple[Sequence[float], Sequence[float]]
 Played = Sequence[tuple[str, Episode]]
 """Job and reply, call by call."""
 RETAIL = students.EXAMPLES / "retail"
-ROUNDED = "train.sft.precision=bfloat16"
-"""Long rows are bound by arithmetic."""
 
 
 def gold_rows() -> list[Row]:
@@ -49,7 +47,7 @@ def student_rows() -> list[Row]:
     """What a student of the gold solutions does on the held-out tasks: whole conversations, and call by call beside
     its base, which is told the same, and the most frequent call; then call by call at the airline's desk, of which it
     has learnt nothing."""
-    outcome = students.student_run("retail", ROUNDED)
+    outcome = students.student_run("retail", students.ROUNDED)
     whole = students.result(outcome, "student")
     return [
         *students.policy_rows("retail", outcome),
