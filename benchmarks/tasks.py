@@ -23,10 +23,13 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "ner_arms": tasks_ner.arm_rows,
     "ner_human": tasks_ner.human_rows,
     "multihop": tasks_multihop.student_rows,
+    "multihop_each": tasks_multihop.each_rows,
     "multihop_live": tasks_multihop.live_rows,
     "multihop_arms": tasks_multihop.arm_rows,
     "retail_gold": tasks_retail.gold_rows,
-    "retail": tasks_retail.student_rows,
+    "retail": tasks_retail.call_rows,
+    "retail_conversations": tasks_retail.conversation_rows,
+    "retail_airline": tasks_retail.airline_rows,
     "babyai": tasks_babyai.student_rows,
 }
 

@@ -11,15 +11,17 @@ from prentice.statistics import paired_difference
 from prentice.tasks.multihop import QUESTION_AS_QUERY
 
 Row = dict[str, Any]
+ALONE = {"teacher", "base", "student", QUESTION_AS_QUERY}
+"""Who is compared where one student has both functions."""
 ARM_CASES = 100
 """Held-out questions that each student of an arm plays, from the first on."""
 
 
 def student_rows() -> list[Row]:
-    """The example's report, one student for each function beside the one of both; then, on all held-out questions, the
-    student beside the question as query: teacher and base play the first ones alone."""
-    outcome = students.student_run("multihop", students.ROUNDED, "student.one_each=true")
-    everyone = students.student_run("multihop", students.ROUNDED, "evaluate.cases=0", 'evaluate.policies=["student"]')
+    """The example's report; then, on all held-out questions, the student beside the question as query: teacher and base
+    play the first ones alone."""
+    outcome = students.student_run("multihop")
+    everyone = students.student_run("multihop", "evaluate.cases=0", 'evaluate.policies=["student"]')
     rows = [*students.policy_rows("multihop", outcome), *students.policy_rows("multihop_all", everyone)]
     for name, other, asked in (("base", "base", outcome), ("question", QUESTION_AS_QUERY, everyone)):
         ours, theirs = _hits([students.result(asked, role).run for role in ("student", other)])
@@ -36,17 +38,21 @@ def student_rows() -> list[Row]:
     return rows
 
 
+def each_rows() -> list[Row]:
+    """One student for each function, beside the one of both."""
+    outcome = students.student_run("multihop", "student.one_each=true")
+    return [row for row in students.policy_rows("multihop", outcome) if row["policy"] not in ALONE]
+
+
 def live_rows() -> list[Row]:
     """Teacher and student in turns."""
-    outcome = students.student_run("multihop", students.ROUNDED, "student.one_each=true")
+    outcome = students.student_run("multihop")
     return students.live_rows("multihop", outcome.student)
 
 
 def arm_rows() -> list[Row]:
     """Curated work and all work, three seeds. People have left no searches to learn from."""
-    return students.arm_rows(
-        "multihop", students.ROUNDED, 'ablate.arms=["all"]', 'ablate.equal=["tokens"]', f"ablate.cases={ARM_CASES}"
-    )
+    return students.arm_rows("multihop", 'ablate.arms=["all"]', 'ablate.equal=["tokens"]', f"ablate.cases={ARM_CASES}")
 
 
 def _hits(runs: Sequence[str]) -> list[Sequence[bool]]:

@@ -18,8 +18,6 @@ Row = dict[str, Any]
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TAKEN = {"input_tokens", "output_tokens", "turns", "latency_p50_s", "processing_s", "cost_per_success", "cost_unit"}
 """What of a policy's result the table shows besides success; of a mean episode, but for the median latency."""
-ROUNDED = "train.sft.precision=bfloat16"
-"""For long rows, whose training is bound by arithmetic."""
 
 
 def student_run(name: str, *overrides: str) -> Outcome:
