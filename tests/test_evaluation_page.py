@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from rich.console import Console
 
 from prentice.evaluation import render_page, success_cost_plot, terminal_table, write_report
+from prentice.evaluation.plots import page_plots
 from prentice.evaluation.wording import count, difference_text, headline, money, notes, seconds, significant, times
 from prentice.records import Interval, PolicyResult, Report, Verdict
 from prentice.runs import read_record
@@ -144,6 +145,16 @@ def test_plots_have_words_and_tables_have_captions() -> None:
     assert html.count("<table") == html.count("<caption")
     labels = Page(html).values("aria-label")
     assert sum(label.startswith("Plot: ") for label in labels) == 2
+
+
+def test_a_short_axis_of_times_has_more_numbers_than_its_powers_of_ten() -> None:
+    quick, slow = (
+        result(name, 50, latencies_s=times) for name, times in (("base", (1.6, 1.9)), ("student", (2.0, 2.4)))
+    )
+    svg = page_plots(report(quick, slow))["latency"]
+    numbers = re.findall(r">(\d\.\d+)</text>", svg)
+    assert len(numbers) >= 4, numbers
+    assert all(1.5 <= float(number) <= 2.5 for number in numbers)
 
 
 def test_plots_follow_the_page_into_the_dark() -> None:

@@ -13,6 +13,7 @@ from prentice.records import PolicyResult, Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 # the colours of white paper; a page puts its own in their place by these values
 INK, MUTED, LINE, PAPER = "#1c2127", "#5b6570", "#d8dde3", "#ffffff"
@@ -25,6 +26,8 @@ VARIABLES = {
 SIZE = (5.0, 3.5)
 ALMOST_NOTHING = 1e-3
 """A rule answers in microseconds: below this part of the largest, a figure is not drawn to scale."""
+SHORT, LONG = 4, 30
+"""Ratios of a logarithmic axis's ends: below the first its powers of ten are too few, above the second enough."""
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "prentice",
@@ -126,8 +129,7 @@ def _success_cost(axes: Axes, report: Report) -> None:
     unit = {"USD": "dollars", "CPU-s": "CPU-seconds"}[str(_unit(report))]
     axes.set_xlabel(f"cost per success, {unit} (log scale; cheaper is left)")
     axes.set_title("success, %", loc="left", color=MUTED, fontsize=10)
-    axes.xaxis.set_major_formatter(_plain)
-    axes.xaxis.set_minor_formatter(_few_minor if high / low < 30 else _nothing)
+    _number(axes.xaxis, high / low)
 
 
 def _point(axes: Axes, result: PolicyResult) -> None:
@@ -201,9 +203,8 @@ def _latency(axes: Axes, report: Report) -> None:
     axes.set_yticks([0, 25, 50, 75, 95])
     axes.set_xlabel("latency per episode, seconds (log scale)")
     axes.set_title("episodes finished, %", loc="left", color=MUTED, fontsize=10)
-    axes.xaxis.set_major_formatter(_plain)
     low, high = (end(v for r in timed for v in r.latencies_s if v > 0) for end in (min, max))
-    axes.xaxis.set_minor_formatter(_few_minor if high / low < 30 else _nothing)
+    _number(axes.xaxis, high / low)
     _legend(axes, timed)
 
 
@@ -226,6 +227,18 @@ def _legend(axes: Axes, timed: list[PolicyResult]) -> None:
         handles, labels, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=min(len(timed), 3), frameon=False,
         handlelength=1.6, columnspacing=1.2, borderaxespad=0.2, labelcolor=[_colour(r) for r in timed],
     )  # fmt: skip
+
+
+def _number(axis: Axis, ratio: float) -> None:
+    """Numbers along a logarithmic axis whose ends have this ratio."""
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
+    axis.set_major_formatter(_plain)
+    if ratio < SHORT:
+        axis.set_major_locator(MaxNLocator(6))
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_minor_formatter(_few_minor if ratio < LONG else _nothing)
 
 
 def _plain(value: float, _: float = 0) -> str:
