@@ -27,7 +27,7 @@ def table(rows: list[Row]) -> str:
             dollars = 1000 * (tokens[0] * price.input_usd + tokens[1] * price.output_usd) / 1e6 if is_hosted else None
             timed = (_number(row["latency_p50_s"]), _number(row["processing_s"]), _number(row["cost_per_success"]))
             told = [row["policy"], _share(row), f"{row['n']}", *(timed if is_model else ("–", "–", "–"))]
-            lines.append(_line([row["part"], *told, _number(dollars)]))
+            lines.append(_line([_where(row), *told, _number(dollars)]))
         elif "arm" in row and row["budget"].startswith("equal supervised"):
             told = [f"student of {row['arm']} rows, {row['seeds']} seeds", _share(row), f"{row['n'] // row['seeds']}"]
             lines.append(_line([row["part"], *told, "–", "–", "–", "–"]))
@@ -38,6 +38,12 @@ def table(rows: list[Row]) -> str:
         "`python benchmarks/tasks.py PART`."
     )
     return "\n".join([*lines, "", note])
+
+
+def _where(row: Row) -> str:
+    """The part, and which of its reports where it has several: "babyai, unseen"."""
+    part, task = row["part"], row["task"]
+    return f"{part}, {task.removeprefix(f'{part}_')}" if task.startswith(f"{part}_") else part
 
 
 def _share(row: Row) -> str:
