@@ -9,10 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from prentice.app.cli.main import app
-from prentice.config import faults
+from prentice.config import build, faults
 from prentice.pipeline import Project, ProjectConfig
 from prentice.pipeline.checking import Finding, check
+from prentice.pipeline.checking.cases import Seen
+from prentice.pipeline.checking.grading import look_at_grader
 from prentice.pipeline.checking.settings import line_of
+from prentice.tasks.text import Text, TextConfig
 
 TOP = Path(__file__).parents[1]
 SETTINGS = """[task]
@@ -279,3 +282,16 @@ def test_a_project_can_be_opened_on_what_is_left_of_its_settings(tmp_path: Path)
     project(tmp_path, settings="nonsense = 1\n" + SETTINGS)
     config = ProjectConfig.model_validate({"task": {}, "teacher": {"model": "local:x"}})
     assert Project(tmp_path, config=config).config is config
+
+
+def test_a_grader_that_never_comes_back_is_said_and_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "sleeping_grader.py").write_text(
+        "import time\ndef grade(reply, expected, inputs):\n    time.sleep(5)\n", encoding="utf-8"
+    )
+    (tmp_path / "cases.csv").write_text(CASES, encoding="utf-8")
+    grade = {"kind": "python", "function": "sleeping_grader.py:grade"}
+    config = build(TextConfig, {"cases": "cases.csv", "instructions": "Sum?", "grade": grade}, "[task]")
+    task = Text(config, tmp_path)
+    seen = [Seen(None, "test", case) for case in task.cases("test")[:2]]
+    names, findings = look_at_grader(task, seen, limit_s=0.2)
+    assert (names, texts(findings)) == (frozenset(), ["python: not done after 0.2 s"])

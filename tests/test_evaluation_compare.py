@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from prentice.errors import DataError
-from prentice.evaluation import EvaluateConfig, compare, scale_recorded
+from prentice.evaluation import EvaluateConfig, Scale, compare, scale_recorded
 from prentice.evaluation.measured import pass_hat
 from prentice.records import Episode, Failure, Message, Metric, PolicyResult, Reply, Report, Request, Turn, Usage
 
@@ -180,7 +180,7 @@ def test_without_a_teacher_there_is_no_difference_and_no_verdict() -> None:
 
 def test_recorded_seconds_are_scaled_and_recorded_dollars_are_not() -> None:
     by_policy = {"teacher": episodes([True]), "student": episodes([True])}
-    teacher, student = run(by_policy, recorded=["teacher"], scale=2.0).results
+    teacher, student = run(by_policy, recorded=["teacher"], scale=Scale(2.0, 2.0)).results
     assert (teacher.timing, teacher.latency_p50_s, teacher.processing_s, teacher.cost_per_success) == (
         "scaled",
         1,
@@ -190,9 +190,9 @@ def test_recorded_seconds_are_scaled_and_recorded_dollars_are_not() -> None:
     assert teacher.latencies_s == (1.0,)
     assert (student.timing, student.latency_p50_s, student.cost_per_success) == ("measured", 0.5, 1)
     config = EvaluateConfig(cpu_hour_usd=3600)
-    by_hour = run(by_policy, config, recorded=["teacher"], scale=2.0).results[0]
+    by_hour = run(by_policy, config, recorded=["teacher"], scale=Scale(2.0, 2.0)).results[0]
     assert (by_hour.cost_unit, by_hour.cost_per_success) == ("USD", 2)
-    priced = run({"teacher": episodes([True], cost=0.5)}, recorded=["teacher"], scale=2.0).results[0]
+    priced = run({"teacher": episodes([True], cost=0.5)}, recorded=["teacher"], scale=Scale(2.0, 2.0)).results[0]
     assert (priced.cost_per_success, priced.latency_p50_s) == (0.5, 1)
 
 
@@ -204,12 +204,24 @@ def test_recorded_seconds_without_a_scale_are_marked_as_recorded() -> None:
 def test_the_scale_is_the_ratio_of_medians_over_shared_cases() -> None:
     then = episodes([True] * 25, processing_s=0.2)
     now = [*episodes([True] * 20, processing_s=0.3), *(episode(case, processing_s=9.0) for case in range(100, 150))]
-    assert scale_recorded(now, then) == pytest.approx(1.5)
+    assert scale_recorded(now, then) == pytest.approx((1.5, 1))
 
 
 def test_the_scale_falls_back_on_latency() -> None:
     then = episodes([True] * 20, processing_s=None, latency_s=0.4)
-    assert scale_recorded(episodes([True] * 20, latency_s=0.2), then) == pytest.approx(0.5)
+    assert scale_recorded(episodes([True] * 20, latency_s=0.2), then) == pytest.approx((0.5, 0.5))
+
+
+def test_latencies_of_a_recording_made_two_at_once_are_scaled_by_latencies() -> None:
+    # two at once on two cores: a second of waiting was a second of CPU time; alone it is half of one, here and now
+    then = episodes([True] * 20, processing_s=1.0, latency_s=1.0)
+    now = episodes([True] * 20, processing_s=2.0, latency_s=1.0)
+    scale = scale_recorded(now, then)
+    assert scale == pytest.approx((2, 1))
+    by_policy = {"teacher": episodes([True], processing_s=10.0, latency_s=10.0), "student": episodes([True])}
+    report = run(by_policy, recorded=["teacher"], scale=scale)
+    assert (report.results[0].processing_s, report.results[0].latency_p50_s) == pytest.approx((20, 10))
+    assert (report.scale, report.latency_scale) == pytest.approx((2, 1))
 
 
 def test_too_few_shared_cases_give_no_scale() -> None:

@@ -235,7 +235,9 @@ def test_policies_off_the_cost_axis_say_why() -> None:
 
 
 def test_marks_and_failures_are_explained() -> None:
-    assert notes(FULL)[0].startswith("* recorded times, multiplied by 1.50")
+    assert notes(FULL)[0].startswith("* recorded times, multiplied by 1.50: how the base")
+    two = FULL.model_copy(update={"latency_scale": 0.75})
+    assert "multiplied by 1.50 (CPU-seconds) and 0.750 (latency): how" in notes(two)[0]
     assert notes(report(result("teacher", 5, timing="recorded")))[0].startswith("† times as they were recorded")
     assert notes(ODD["failures"])[-1].startswith(
         "student: 4 of 100 episodes failed (1 at the environment, 3 at the model)"

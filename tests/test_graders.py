@@ -293,6 +293,8 @@ def written(folder: Path, name: str, body: str) -> str:
         ("return 0.5", {"score": 0.5, "success": False}),
         ("return 1", {"score": 1.0, "success": True}),
         ("return {'success': False, 'length': len(inputs['text'])}", {"success": False, "length": 5.0}),
+        ("import numpy; return numpy.float32(0.5)", {"score": 0.5, "success": False}),
+        ("import numpy; return {'success': numpy.bool_(True)}", {"success": True}),
     ],
 )
 async def test_a_function_gives_a_flag_a_number_or_several(tmp_path: Path, body: str, found: dict[str, Any]) -> None:
@@ -305,7 +307,7 @@ async def test_a_function_gives_a_flag_a_number_or_several(tmp_path: Path, body:
     [
         ("return 1 / 0", "raised ZeroDivisionError: division by zero"),
         ("return None", "gave 'None', not true or false"),
-        ("return float('nan')", "gave 'nan'"),
+        ("return float('nan')", "is nan"),
         ("return {'length': 3}", "gave no flag `success`, only length"),
         ("return {'success': True, 'note': 'fine'}", "'note' gave 'fine'"),
     ],
@@ -316,6 +318,26 @@ async def test_a_function_that_breaks_is_a_failure_of_the_metric_not_a_score(
     function = written(tmp_path, f"broken_{abs(hash(body))}", body)
     with pytest.raises(MetricError, match=message):
         await grades(grader("python", tmp_path, function=function), "a", "a")
+
+
+async def test_a_function_that_changes_what_it_is_given_leaves_the_case_as_it_was(tmp_path: Path) -> None:
+    body = "return expected.pop() == 'b' and inputs['seen'].append(1) is None"
+    function = written(tmp_path, "greedy_grader", body)
+    expected: JsonValue = ["a", "b"]
+    inputs: dict[str, JsonValue] = {"seen": []}
+    one = grader("python", tmp_path, function=function)
+    for _ in range(2):
+        (success,) = await one.grade(Answer("x", expected, inputs))
+        assert success.value is True
+    assert (expected, inputs) == (["a", "b"], {"seen": []})
+
+
+@pytest.mark.parametrize(("name", "body"), [("half_a_grader", "def grade(:"), ("late_grader", "raise OSError('disk')")])
+def test_a_file_that_raises_when_it_is_imported_is_the_users_to_fix(tmp_path: Path, name: str, body: str) -> None:
+    (tmp_path / f"{name}.py").write_text(body, encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"importing {name} raised (SyntaxError|OSError)") as caught:
+        grader("python", tmp_path, function=f"{name}.py:grade")
+    assert f"{name}.py" in caught.value.hint
 
 
 def test_a_function_that_is_not_there_or_takes_other_arguments_is_the_users_to_fix(tmp_path: Path) -> None:

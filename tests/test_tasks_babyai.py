@@ -352,3 +352,10 @@ def test_a_level_that_talks_while_it_is_made_prints_nothing(capsys: pytest.Captu
         World("GoToLocal", seed, 20)
         World("PutNextLocal", seed, 20)
     assert capsys.readouterr().out == ""
+
+
+async def test_replies_in_other_scripts_are_illegal_steps_that_are_counted() -> None:
+    texts = ["ไปข้างหน้า", "向前走", "تقدم", "🚶 go forward"]
+    played = await episode(make_task(max_steps=4), ScriptedModel(texts))
+    assert [turn.reply.text for turn in played.turns] == texts
+    assert (played.failure, played.metric("illegal_replies"), played.metric("success")) == (None, 4, False)

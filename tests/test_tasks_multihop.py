@@ -183,8 +183,9 @@ def test_a_question_that_cannot_be_used_is_named(tmp_path: Path, wrong: dict[str
 
 
 def test_other_scripts_go_through_every_turn(tmp_path: Path) -> None:
-    rows = [{**QUESTION, "id": text, "question": text, "answer": text} for text in SCRIPTS]
-    one = task(tmp_path, rows)
+    rows = [{**QUESTION, "id": text, "question": text, "answer": text, "supporting_ids": [text]} for text in SCRIPTS]
+    corpus = [{"id": text, "title": text, "text": "One of them."} for text in SCRIPTS]
+    one = task(tmp_path, rows, [*PASSAGES, *corpus])
 
     def echo(request: Request) -> str:
         asked = str(request.inputs["question"])
@@ -193,6 +194,10 @@ def test_other_scripts_go_through_every_turn(tmp_path: Path) -> None:
     found = played(one, ScriptedModel(echo), tmp_path)
     assert {episode.case for episode in found} == set(SCRIPTS)
     assert all(episode.metric("answer_exact") for episode in found)
+    assert all(episode.metric("success") for episode in found)
+    for episode in found:
+        assert f"Notes: {episode.case}" in episode.turns[2].request.messages[-1].content
+        assert f"[{episode.case}]" in episode.turns[1].request.messages[-1].content
 
 
 def test_answers_are_compared_as_squad_compares_them() -> None:
@@ -231,6 +236,32 @@ def test_a_search_engine_of_ones_own_lies_beside_the_corpus_and_its_code_counts(
     (tmp_path / "numbers_only.py").write_text("FIVE = 5\n")
     with pytest.raises(ConfigError, match=r"search = 'numbers_only:FIVE' is not a class"):
         task(tmp_path, search="numbers_only:FIVE")
+
+
+def test_a_search_engine_that_changes_what_it_is_given_changes_no_score(tmp_path: Path) -> None:
+    greedy = ENGINE.replace("Last", "Greedy").replace(
+        "        return", "        without |= {'kiss', 'temple'}\n        return", 1
+    )
+    (tmp_path / "greedy_engine.py").write_text(greedy)
+    (episode,) = played(
+        task(tmp_path, search="greedy_engine:Greedy"), ScriptedModel(["x", notes(""), "x", notes("")]), tmp_path
+    )
+    assert episode.metric("gold_found") == 0
+
+
+def test_ids_may_be_numbers_wherever_they_stand(tmp_path: Path) -> None:
+    corpus = [{**PASSAGES[0], "id": 7}, {**PASSAGES[1], "id": 8}, *PASSAGES[2:]]
+    one = task(tmp_path, [{**QUESTION, "supporting_ids": [7, "8"]}], corpus)
+    (episode,) = played(one, ScriptedModel(["Kiss and Tell", notes(""), "Shirley Temple", notes("")]), tmp_path)
+    assert (episode.metric("gold"), episode.metric("success")) == (2, True)
+
+
+def test_a_file_of_questions_that_is_not_there_names_its_setting(tmp_path: Path) -> None:
+    one = task(tmp_path)
+    (tmp_path / "questions.jsonl").unlink()
+    with pytest.raises(DataError, match="No such file") as caught:
+        one.cases("test")
+    assert caught.value.hint == "set [task] questions to a file of questions"
 
 
 def test_another_corpus_is_another_task(tmp_path: Path) -> None:

@@ -355,3 +355,25 @@ def test_an_interval_holds_its_value(cases: list[tuple[int, int]]) -> None:
     found = ratio([float(min(a, b)) for a, b in cases], [float(b) for _, b in cases])
     if found is not None:
         assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_an_id_that_occurs_in_several_splits_has_its_split_before_it(tmp_path: Path) -> None:
+    for split, texts in (("train", ["Ada left .", "Bob left ."]), ("test", ["Eve left ."])):
+        rows = [{"id": str(n), "text": text, "entities": {"person": [text[:3]]}} for n, text in enumerate(texts)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    files = {"train": "train.jsonl", "test": "test.jsonl"}
+    one = task(tmp_path, cases=files)
+    assert [[case.id for case in one.cases(split)] for split in ("train", "test")] == [["train-0", "1"], ["test-0"]]
+    (tmp_path / "test.jsonl").write_text(
+        (tmp_path / "train.jsonl").read_text().replace('"1"', '"0"').replace("Bob", "Eve")
+    )
+    with pytest.raises(DataError, match="id '0' occurred before"):
+        task(tmp_path, cases=files).cases("test")
+
+
+def test_entities_are_played_in_processes_of_their_own(tmp_path: Path) -> None:
+    one = task(tmp_path)
+    with Store.open(tmp_path / "store.db") as store:
+        run = play_all(one, ScriptedModel(lambda _: "{}"), one.cases("test"), store, RolloutConfig(processes=1))
+        found = {e.case: e.metric("success") for e in store.episodes(run=run)}
+    assert sorted(found.values(), key=str) == [False, True]

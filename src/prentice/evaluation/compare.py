@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
@@ -20,6 +20,15 @@ from prentice.tasks.metered import spent_by_role
 TEACHER, BASE, STUDENT = "teacher", "base", "student"
 FEWEST_SHARED = 20
 """Fewer cases than this say too little about how fast a machine is."""
+
+
+class Scale(NamedTuple):
+    """How much slower this machine is now than a recording's was then (2.0: twice as slow)."""
+
+    processing: float
+    """For CPU-seconds."""
+    latency: float
+    """For seconds of waiting: less, where several episodes at once had to share the machine then."""
 
 
 class EvaluateConfig(StageConfig):
@@ -51,7 +60,7 @@ def compare(
     config: EvaluateConfig,
     machine: str,
     recorded: Collection[str] = (),
-    scale: float | None = None,
+    scale: Scale | None = None,
     measures: Mapping[str, Measure] | None = None,
     facts: Mapping[str, JsonValue] | None = None,
     created: str | None = None,
@@ -79,7 +88,7 @@ def compare(
     timing = "recorded" if scale is None else "scaled"
     results = []
     for name in order:
-        clock = scale if name in recorded and scale is not None else 1.0
+        clock = scale if name in recorded and scale is not None else Scale(1.0, 1.0)
         result = _result(name, in_order[name], outcomes[name], config.cpu_hour_usd, clock)
         results.append(_marked(result, timing) if name in recorded else result)
     results = _with_differences(results, outcomes)
@@ -87,13 +96,15 @@ def compare(
     results = [_with_reliability(r, episodes_by_policy[r.name], config.metric) for r in results]
     by_name = {r.name: r for r in results}
     both = {TEACHER, STUDENT} <= by_name.keys()
+    is_scaled = any(r.timing == "scaled" for r in results)
     return Report(
         task=next(iter(played[order[0]].values())).task,
         split=config.split,
         cases=len(cases),
         results=tuple(results),
         verdict=judge(by_name[TEACHER], by_name[STUDENT], config.margin) if both else None,
-        scale=scale if any(r.timing == "scaled" for r in results) else None,
+        scale=scale.processing if is_scaled and scale else None,
+        latency_scale=scale.latency if is_scaled and scale else None,
         machine=machine,
         created=created or utc_now().isoformat(timespec="seconds"),
         facts=dict(facts or {}) | ({"cpu_hour_usd": config.cpu_hour_usd} if config.cpu_hour_usd else {}),
@@ -124,14 +135,15 @@ def _with_differences(results: Sequence[PolicyResult], outcomes: Mapping[str, Se
     ]
 
 
-def scale_recorded(now: Sequence[Episode], then: Sequence[Episode]) -> float:
-    """How much slower this machine is now than the recording's was then (2.0: twice as slow).
+def scale_recorded(now: Sequence[Episode], then: Sequence[Episode]) -> Scale:
+    """How much slower this machine is now than the recording's was then.
 
     Args:
-        now, then: episodes of the same model, the base, on at least 20 shared cases.
+        now, then: episodes of the same model, the base, on at least 20 shared cases; then as many of them were played
+            at once as of the teacher's.
 
-    Returns: median seconds now over median seconds then, over the shared cases: processing seconds where every
-        episode has them (other programs disturb them less), else latency.
+    Returns: median seconds now over median seconds then, over the shared cases, of CPU time and of waiting; where
+        episodes lack one of them, the other stands for both.
     Raises: DataError if fewer cases are shared, or no time is known on both sides.
     """
     ours, theirs = ({e.case: e for e in side if e.failure is None} for side in (now, then))
@@ -142,18 +154,24 @@ def scale_recorded(now: Sequence[Episode], then: Sequence[Episode]) -> float:
             f"and at least {FEWEST_SHARED} are needed",
             "play more cases, or measure the teacher with --teacher live",
         )
-    fields: tuple[Literal["processing_s", "latency_s"], ...] = ("processing_s", "latency_s")
-    for field in fields:
-        new = [ours[case].total(field) for case in shared]
-        old = [theirs[case].total(field) for case in shared]
-        if None not in new and None not in old:
-            medians = [quantile([v for v in side if v is not None], 0.5) for side in (new, old)]
-            if min(medians) > 0:
-                return medians[0] / medians[1]
-    raise DataError(
-        "recorded times cannot be scaled: the base's episodes lack times, now or in the recording",
-        "measure the teacher with --teacher live",
-    )
+    pairs = [(ours[case], theirs[case]) for case in shared]
+    processing, latency = _slower(pairs, "processing_s"), _slower(pairs, "latency_s")
+    one = processing or latency
+    if one is None:
+        raise DataError(
+            "recorded times cannot be scaled: the base's episodes lack times, now or in the recording",
+            "measure the teacher with --teacher live",
+        )
+    return Scale(processing or one, latency or one)
+
+
+def _slower(pairs: Sequence[tuple[Episode, Episode]], field: Literal["processing_s", "latency_s"]) -> float | None:
+    """Median seconds now over median seconds then; None where some episode does not say them."""
+    new, old = ([episode.total(field) for episode in side] for side in zip(*pairs, strict=True))
+    if None in new or None in old:
+        return None
+    medians = [quantile([v for v in side if v is not None], 0.5) for side in (new, old)]
+    return medians[0] / medians[1] if min(medians) > 0 else None
 
 
 def _by_case(name: str, episodes: Sequence[Episode], split: Split) -> dict[str, Episode]:
@@ -206,17 +224,17 @@ def _success(episode: Episode, metric: str) -> bool:
 
 
 def _result(
-    name: str, episodes: Sequence[Episode], outcomes: Sequence[bool], cpu_hour_usd: float | None, clock: float
+    name: str, episodes: Sequence[Episode], outcomes: Sequence[bool], cpu_hour_usd: float | None, clock: Scale
 ) -> PolicyResult:
     """Count one policy's episodes; `clock` multiplies its seconds, and so what CPU time costs, but no price paid."""
     n, successes = len(episodes), sum(outcomes)
-    latencies = [clock * s for s in _all_known(e.total("latency_s") for e in episodes if e.failure is None)]
-    processing = [clock * s for s in _all_known(t.reply.processing_s for e in episodes for t in e.turns)]
+    latencies = [clock.latency * s for s in _all_known(e.total("latency_s") for e in episodes if e.failure is None)]
+    processing = [clock.processing * s for s in _all_known(t.reply.processing_s for e in episodes for t in e.turns)]
     dollars = _all_known(t.reply.cost_usd for e in episodes for t in e.turns)
     if not dollars and processing and cpu_hour_usd:
         dollars = [s / 3600 * cpu_hour_usd for s in processing]
     costs = dollars or processing
-    waits = [clock * s for s in _all_known(t.reply.latency_s for e in episodes for t in e.turns)]
+    waits = [clock.latency * s for s in _all_known(t.reply.latency_s for e in episodes for t in e.turns)]
     return PolicyResult(
         name=name,
         policy=episodes[0].policy,

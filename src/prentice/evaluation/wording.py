@@ -158,14 +158,20 @@ def _unmet(verdict: Verdict) -> str:
     return f"{met} of {len(verdict.reasons)} conditions are met"
 
 
+def _factors(processing: float, latency: float | None) -> str:
+    alike = latency is None or significant(latency) == significant(processing)
+    both = f"{significant(processing)} (CPU-seconds) and {significant(latency or processing)} (latency)"
+    return significant(processing) if alike else both
+
+
 def notes(report: Report) -> list[str]:
     """What a reader must know beside the table: marks, turns, the environment's own models, failures."""
     timings = {r.timing for r in report.results}
     found = []
     if "scaled" in timings and report.scale is not None:
         found.append(
-            f"* recorded times, multiplied by {significant(report.scale)}: how the base model runs now over how it "
-            "ran when they were recorded"
+            f"* recorded times, multiplied by {_factors(report.scale, report.latency_scale)}: how the base model runs "
+            "now over how it ran when they were recorded"
         )
     if "recorded" in timings:
         found.append("† times as they were recorded, perhaps on another machine; not scaled")

@@ -82,7 +82,9 @@ class Report(Record):
     results: tuple[PolicyResult, ...]
     verdict: Verdict | None
     scale: float | None = None
-    """Factor put on recorded times, where there was one."""
+    """Factor put on recorded CPU-seconds, where there was one."""
+    latency_scale: float | None = None
+    """Factor put on recorded latencies; not said: the same."""
     machine: str
     created: str
     facts: dict[str, JsonValue] = Field(default_factory=dict)

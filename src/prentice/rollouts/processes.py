@@ -34,8 +34,8 @@ class Processes:
     """So many processes, started when first needed and again when they die; leaving the block ends them.
 
     Args:
-        task: is made again from its class, `config` and `folder`, or pickled where it has none; so its class lies in
-            a module.
+        task: is made again from its class, `config` and `folder`; or pickled, where it has none or its class has its
+            own `__reduce__`. So its class lies in a module.
         policy: if it is portable, it is sent too and can play whole episodes there; None sends none.
         limit_s: seconds that a process may take for one answer; it is stopped then.
     Raises: PrenticeError if the task or a portable policy cannot be sent.
@@ -113,8 +113,8 @@ def _packed(what: str, make: Callable[[], object]) -> str:
 def _maker(task: Task) -> Callable[[], Task]:
     if getattr(task, "has_models", False):
         raise ValueError("the models inside it are held, limited and paid for by this one")
-    if hasattr(task, "config") and hasattr(task, "folder"):
-        kind: Any = type(task)
+    kind: Any = type(task)
+    if hasattr(task, "config") and hasattr(task, "folder") and kind.__reduce__ is object.__reduce__:
         return partial(kind, task.config, task.folder)
     return partial(_itself, task)
 

@@ -15,7 +15,8 @@ def load_beside(name: str, folder: Path, key: str) -> Any:
 
     Args:
         key: the setting that named it, for the error.
-    Raises: ConfigError if there is no such module or attribute, or another module of that name was loaded before.
+    Raises: ConfigError if there is no such module or attribute, it raises when it is imported, or another module of
+        that name was loaded before.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
@@ -24,13 +25,17 @@ def load_beside(name: str, folder: Path, key: str) -> Any:
     if place not in sys.path:
         sys.path.insert(0, place)
     importlib.invalidate_caches()
+    beside = folder / f"{module_name}.py"
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f'{key} = "{name}": no module named {error.name!r}', f"it is looked for in {folder}"
         ) from error
-    beside = folder / f"{module_name}.py"
+    except Exception as error:
+        raise ConfigError(
+            f'{key} = "{name}": importing {module_name} raised {type(error).__name__}: {error}', f"mend {beside}"
+        ) from error
     if beside.is_file() and not beside.samefile(module.__file__ or ""):
         raise ConfigError(
             f"{key}: another module named {module_name!r} is loaded already, from {module.__file__}", "rename yours"

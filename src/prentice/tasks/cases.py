@@ -38,15 +38,17 @@ def read_cases(path: Path) -> tuple[Case, ...]:
     return tuple(distinct(path, ((line, case.id, case) for line, case in rows)))
 
 
-def file_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | DataError]]:
+def file_rows(path: Path, key: str = "cases") -> Iterator[tuple[int, Mapping[str, Any] | DataError]]:
     """Line number and row of a file of cases, as it stands there; in place of a damaged row what is wrong with it.
 
+    Args:
+        key: the setting that names it, for the error.
     Raises: DataError if the file cannot be read, or not beyond some line.
     """
     read = {".csv": _csv_rows, ".jsonl": _json_rows}.get(path.suffix)
     if read is None:
         raise DataError(f"{path}: cases come as .csv or .jsonl")
-    return _explained(path, read(path))
+    return _explained(path, read(path), key)
 
 
 def readable(rows: Iterable[tuple[int, R | DataError]]) -> Iterator[tuple[int, R]]:
@@ -83,11 +85,11 @@ def distinct(path: Path, rows: Iterable[tuple[int, str, R]]) -> Iterator[R]:
         raise DataError(f"{path}: no cases")
 
 
-def _explained(path: Path, rows: Iterator[tuple[int, R]]) -> Iterator[tuple[int, R]]:
+def _explained(path: Path, rows: Iterator[tuple[int, R]], key: str = "cases") -> Iterator[tuple[int, R]]:
     try:
         yield from rows
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}", "set [task] cases to a file of cases") from error
+        raise DataError(f"{path}: {error.strerror or error}", f"set [task] {key} to a file of {key}") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as {path.suffix[1:].upper()} in UTF-8: {error}") from error
 

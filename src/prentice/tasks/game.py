@@ -115,7 +115,9 @@ class GameEnvironment:
         self._started = self._task.start()
         self._where = type(self._started.game).__name__
         reset = self._started.game.reset
-        return self._ask(read_reset(f"{self._where}.reset", await _call(reset, **_arguments(reset, case))))
+        return self._ask(
+            read_reset(f"{self._where}.reset", await _call(reset, **_arguments(reset, case.model_copy(deep=True))))
+        )
 
     def _ask(self, question: Question) -> Request:
         if question.function not in self._task.prompts:

@@ -144,7 +144,10 @@ class MultiHop:
     @cached_property
     def _cases(self) -> tuple[Case, ...]:
         known = {passage.id for passage in self.passages}
-        rows = ((line, _case(f"{self._questions}:{line}", row)) for line, row in readable(file_rows(self._questions)))
+        rows = (
+            (line, _case(f"{self._questions}:{line}", row))
+            for line, row in readable(file_rows(self._questions, "questions"))
+        )
         cases = tuple(distinct(self._questions, ((line, case.id, (line, case)) for line, case in rows)))
         for line, case in cases:
             if missing := [gold for gold in _key(case).gold if gold not in known]:
@@ -247,7 +250,7 @@ class _Search:
         config = self._task.config
         if self._function == QUERY:
             query = " ".join(reply.text.split())
-            self._found = list(self._task.engine.search(query, config.passages, self._seen))
+            self._found = list(self._task.engine.search(query, config.passages, frozenset(self._seen)))
             self._seen |= {passage.id for passage in self._found}
             self._queries.append(query)
             return Step(request=self._ask(NOTES))
@@ -346,8 +349,11 @@ def _case(where: str, row: Mapping[str, Any]) -> Case:
     aliases = row.get("answer_aliases") or []
     if not isinstance(aliases, list):
         raise DataError(f"{where}: question {str(name)!r}: answer_aliases is not a list of texts: {str(aliases)[:80]}")
+    gold = row.get("supporting_ids")
+    if isinstance(gold, list):
+        gold = [str(each) if isinstance(each, int) else each for each in gold]  # as the corpus's own ids are read
     try:
-        key = Key(gold=row.get("supporting_ids"), answers=(row.get("answer"), *aliases))
+        key = Key(gold=gold, answers=(row.get("answer"), *aliases))
     except (ValidationError, TypeError) as error:
         raise DataError(
             f"{where}: question {str(name)!r} lacks its answer (a text) or its supporting_ids (a list of ids)"

@@ -6,7 +6,7 @@ in the files more than once: what is measured must not have been learnt.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -74,6 +74,10 @@ class NER(Text):
             grade={"kind": "entities", "types": list(config.types)},
         )
         super().__init__(text, folder)
+
+    def __reduce__(self) -> tuple[type[NER], tuple[NERConfig, Path]]:
+        """Made again elsewhere from its own settings, not from the text task's."""
+        return type(self), (self.ner, self.folder)
 
     @cached_property
     def rows(self) -> tuple[tuple[int, str, Case], ...]:
@@ -156,12 +160,17 @@ class NER(Text):
 
 
 def _named(found: Iterable[tuple[str, Annotated]]) -> Iterator[tuple[str, str, Annotated]]:
-    """Id, split and row; texts without an id are numbered within their split."""
+    """Id, split and row; texts without an id are numbered within their split, and an id that occurs in several splits,
+    as in datasets of the hub, has its split before it."""
+    rows = list(found)
+    splits: dict[str, set[str]] = defaultdict(set)
+    for split, row in rows:
+        splits[row.id].add(split)
     numbers: Counter[str] = Counter()
     seen: set[str] = set()
-    for split, row in found:
+    for split, row in rows:
         numbers[split] += 1
-        name = row.id or f"{split}-{numbers[split]}"
+        name = row.id if row.id and len(splits[row.id]) == 1 else f"{split}-{row.id or numbers[split]}"
         if name in seen:
             raise DataError(f"{row.where}: id {name!r} occurred before", "give every text an id of its own")
         seen.add(name)

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import JsonValue, field_validator
 
 from prentice.config import build
-from prentice.errors import ConfigError, DataError, ModelError
+from prentice.errors import ConfigError, DataError, MetricError, ModelError, PrenticeError
 from prentice.models.policy import Policy
 from prentice.models.scripted import ScriptedModel
 from prentice.models.specs import open_policy
@@ -174,6 +174,8 @@ class Text:
             self.grader.key(case.expected)
         except ValueError as error:
             return f"expected: {error}"
+        except Exception as error:  # a grader of the user's own
+            return f"expected: {type(self.grader).__name__}.key raised {type(error).__name__}: {error}"
         return None
 
     def fingerprint(self) -> str:
@@ -268,6 +270,16 @@ class Text:
         return {ANSWER_KEY: ScriptedModel(lambda r: known.get(digest(r.inputs)) or missing, ANSWER_KEY, slots=64)}
 
 
+async def _graded(grader: Grader, answer: Answer) -> tuple[Metric, ...]:
+    """The metrics of a reply; whatever a grader raises is its own breaking."""
+    try:
+        return await grader.grade(answer)
+    except PrenticeError:
+        raise
+    except Exception as error:
+        raise MetricError(f"{type(grader).__name__} raised {type(error).__name__}: {error}") from error
+
+
 class OneTurn:
     """One question, one graded reply."""
 
@@ -288,7 +300,7 @@ class OneTurn:
         case, grader = self._case, self._task.grader
         if grader.needs_key and case.expected is None:
             return Step()
-        return Step(metrics=await grader.grade(Answer(reply.text, case.expected, case.inputs, self._judge)))
+        return Step(metrics=await _graded(grader, Answer(reply.text, case.expected, case.inputs, self._judge)))
 
     async def spent(self) -> tuple[Metric, ...]:
         """What the judge took."""

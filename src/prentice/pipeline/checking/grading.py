@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from threading import Thread
 
 from prentice.errors import PrenticeError
 from prentice.pipeline.checking.cases import Seen
@@ -14,12 +16,19 @@ from prentice.tasks.text import Text
 
 TOPIC = "grader"
 MOST_TRIED = 500
+LONGEST_S = 120.0
 PROGRAMS_TRIED = 5
 """A program is started anew for every reply."""
 
 
-def look_at_grader(task: Text, seen: Sequence[Seen]) -> tuple[frozenset[str], list[Finding]]:
-    """The metrics that it gives, as far as it could be tried, and what is wrong with it or with the answer keys."""
+def look_at_grader(
+    task: Text, seen: Sequence[Seen], limit_s: float = LONGEST_S
+) -> tuple[frozenset[str], list[Finding]]:
+    """The metrics that it gives, as far as it could be tried, and what is wrong with it or with the answer keys.
+
+    Args:
+        limit_s: seconds that all tries may take.
+    """
     try:
         grader = task.grader
     except PrenticeError as error:
@@ -39,9 +48,15 @@ def look_at_grader(task: Text, seen: Sequence[Seen]) -> tuple[frozenset[str], li
     most = PROGRAMS_TRIED if kind == "command" else MOST_TRIED
     names: set[str] = set()
     try:
-        tried = list(asyncio.run(_try(task, usable[:most], names)))
+        tried = _within(limit_s, lambda: asyncio.run(_try(task, usable[:most], names)))
     except PrenticeError as error:
         return frozenset(names), [*findings, bad(TOPIC, f"it broke: {error.problem}", error.hint or "mend the grader")]
+    if tried is None:
+        slow = f"{kind}: not done after {limit_s:g} s"
+        return frozenset(names), [
+            *findings,
+            bad(TOPIC, slow, "it hangs, or is too slow for every reply: mend the grader"),
+        ]
     if not usable:
         findings.append(doubtful(TOPIC, "no case has an answer to try it on", "fill `expected` for some cases"))
     elif not tried:
@@ -49,6 +64,23 @@ def look_at_grader(task: Text, seen: Sequence[Seen]) -> tuple[frozenset[str], li
             good(TOPIC, f"{kind}: takes {min(len(usable), most):,} answer keys for right, an empty reply for wrong")
         )
     return frozenset(names), [*findings, *shortened(tried)]
+
+
+def _within(limit_s: float, work: Callable[[], list[Finding]]) -> list[Finding] | None:
+    """What the work comes to; None if it takes longer. A function that waits for ever cannot be stopped, only left."""
+    done: Future[list[Finding]] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        return done.result(limit_s)
+    except TimeoutError:
+        return None
 
 
 def _where(task: Text, seen: Seen) -> str:

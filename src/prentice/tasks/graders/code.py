@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import math
 import os
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from prentice.models.fetch import sha256_of
 from prentice.records import Metric
 from prentice.tasks.beside import load_beside
 from prentice.tasks.graders.contract import Answer, Grader, GraderConfig
+from prentice.tasks.results import number
 
 GIVES = "true or false, a number, or an object with `success`"
 
@@ -72,7 +73,8 @@ class Python(Grader):
         """Call the function; what it raises is its own breaking, not a wrong reply."""
         where = self.config.function
         try:
-            result = self._function(answer.text, answer.expected, dict(answer.inputs))
+            # copies: what a grader changes would be another case to the next policy
+            result = self._function(answer.text, *deepcopy((answer.expected, dict(answer.inputs))))
             result = await result if inspect.isawaitable(result) else result
         except PrenticeError:
             raise
@@ -184,8 +186,7 @@ def read_grades(where: str, result: Any, success_at: float) -> tuple[Metric, ...
 
 
 def _flag_or_number(what: str, value: Any) -> bool | float:
-    if isinstance(value, bool):
-        return value
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    found = number(what, value)
+    if found is None:
         raise MetricError(f"{what} gave {str(value)[:80]!r}, not {GIVES}")
-    return float(value)
+    return found

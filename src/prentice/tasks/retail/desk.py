@@ -87,8 +87,7 @@ class Desk:
             return Answered(f"Error: the arguments are not valid JSON: {error}", error=True)
         if not isinstance(arguments, dict):
             return Answered("Error: the arguments are not a JSON object", error=True)
-        # a tool may change what it is given, and the call is kept as it was made
-        answer = self.world.get_response(Theirs(id=call.id, name=call.name, arguments=deepcopy(arguments)))
+        answer = self.world.get_response(Theirs(id=call.id, name=call.name, arguments=arguments))
         answered = Answered(str(answer.content), error=bool(answer.error))
         self.made.append((call, answered))
         return answered
@@ -193,13 +192,18 @@ def _theirs(domain: Domain, file: str = "") -> dict[str, Any]:
     _module(domain)
     try:
         rows = json.loads(Path(file).read_text(encoding="utf-8"))
-        return {row["id"]: Task.model_validate(row) for row in rows}
+        found = {row["id"]: Task.model_validate(row) for row in rows}
     except OSError as error:
         raise DataError(
             f"{file}: {error.strerror or error}", "set [task] tasks to a task file of the benchmark"
         ) from error
     except (ValueError, TypeError, KeyError, ValidationError) as error:
         raise DataError(f"{file}: not a task file of the benchmark: {str(error).splitlines()[0]}") from error
+    if unjudged := [name for name, task in found.items() if task.evaluation_criteria is None]:
+        raise DataError(
+            f"{file}: task {unjudged[0]!r} has no evaluation_criteria", "without them nothing says what success is"
+        )
+    return found
 
 
 def _job(task: Any, split: str) -> Job:

@@ -71,12 +71,16 @@ class Retail:
     name = "retail"
 
     def __init__(self, config: RetailConfig, folder: Path) -> None:
-        self.config = config
+        self.config, self._folder = config, folder
         self.jobs = jobs(config.domain, str(folder / config.tasks) if config.tasks else "")
         self.by_id = {job.id: job for job in self.jobs}
         self.open_model: Callable[[str], Policy] = partial(open_policy, folder=folder)
         """Opens the model that plays the customer, from its spec."""
         self._made: dict[Split, tuple[Case, ...]] = {}
+
+    def __reduce__(self) -> tuple[type[Retail], tuple[RetailConfig, Path]]:
+        """Made again elsewhere; the scripted customer is code that cannot be sent."""
+        return type(self), (self.config, self._folder)
 
     @cached_property
     def customer(self) -> Policy:
@@ -204,7 +208,8 @@ class _Conversation:
         return self._task.render(FUNCTION, inputs, self._audience)
 
     async def _hear_the_customer(self) -> str:
-        made = [(call.name, call.arguments) for call, _ in self._desk.made]
+        # a call that failed has done nothing, and the customer still waits for it
+        made = [(call.name, call.arguments) for call, answered in self._desk.made if not answered.error]
         request = ask(self._job, self.chat, made)
         sampling = Sampling(max_tokens=self._task.config.customer_tokens)
         said = (await self._customer.generate(request, sampling)).text
