@@ -24,6 +24,8 @@ Hits = tuple[Sequence[float], Sequence[float]]
 Played = Sequence[tuple[str, Episode]]
 """Job and reply, call by call."""
 RETAIL = students.EXAMPLES / "retail"
+CONVERSATIONS = 20
+"""Held-out tasks that are played whole, from the first on: one that ends at the limit of steps takes a minute."""
 
 
 def gold_rows() -> list[Row]:
@@ -50,7 +52,7 @@ def call_rows() -> list[Row]:
 
 def conversation_rows() -> list[Row]:
     """What it does in whole conversations of the held-out tasks."""
-    outcome = students.student_run("retail")
+    outcome = students.student_run("retail", f"evaluate.cases={CONVERSATIONS}")
     whole = students.result(outcome, "student")
     told = "the student's whole conversations"
     return [
