@@ -250,7 +250,7 @@ def test_a_search_engine_that_changes_what_it_is_given_changes_no_score(tmp_path
 
 
 def test_ids_may_be_numbers_wherever_they_stand(tmp_path: Path) -> None:
-    corpus = [{**PASSAGES[0], "id": 7}, {**PASSAGES[1], "id": 8}, *PASSAGES[2:]]
+    corpus: list[dict[str, Any]] = [{**PASSAGES[0], "id": 7}, {**PASSAGES[1], "id": 8}, *PASSAGES[2:]]
     one = task(tmp_path, [{**QUESTION, "supporting_ids": [7, "8"]}], corpus)
     (episode,) = played(one, ScriptedModel(["Kiss and Tell", notes(""), "Shirley Temple", notes("")]), tmp_path)
     assert (episode.metric("gold"), episode.metric("success")) == (2, True)
