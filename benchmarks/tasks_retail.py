@@ -24,7 +24,7 @@ Hits = tuple[Sequence[float], Sequence[float]]
 Played = Sequence[tuple[str, Episode]]
 """Job and reply, call by call."""
 RETAIL = students.EXAMPLES / "retail"
-CONVERSATIONS = 20
+CONVERSATIONS = 10
 """Held-out tasks that are played whole, from the first on: one that ends at the limit of steps takes a minute."""
 
 
