@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from prentice.config import build
-from prentice.errors import ConfigError, JudgeError, MetricError, UnknownNameError
+from prentice.errors import ConfigError, DataError, JudgeError, MetricError, UnknownNameError
 from prentice.models import ScriptedModel
 from prentice.tasks.graders import GRADERS, Answer, Grader
 from prentice.tasks.graders.number import read_number
@@ -338,6 +338,14 @@ def test_a_file_that_raises_when_it_is_imported_is_the_users_to_fix(tmp_path: Pa
     with pytest.raises(ConfigError, match=f"importing {name} raised (SyntaxError|OSError)") as caught:
         grader("python", tmp_path, function=f"{name}.py:grade")
     assert f"{name}.py" in caught.value.hint
+
+
+def test_a_file_that_says_itself_what_is_wrong_is_not_spoken_for(tmp_path: Path) -> None:
+    body = 'from prentice.errors import DataError\nraise DataError("words.txt: empty", "fill it")\n'
+    (tmp_path / "outspoken_grader.py").write_text(body, encoding="utf-8")
+    with pytest.raises(DataError, match=r"^words.txt: empty") as caught:
+        grader("python", tmp_path, function="outspoken_grader.py:grade")
+    assert caught.value.hint == "fill it"
 
 
 def test_a_function_that_is_not_there_or_takes_other_arguments_is_the_users_to_fix(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from prentice.errors import ConfigError
+from prentice.errors import ConfigError, PrenticeError
 
 
 def load_beside(name: str, folder: Path, key: str) -> Any:
@@ -32,6 +32,8 @@ def load_beside(name: str, folder: Path, key: str) -> Any:
         raise ConfigError(
             f'{key} = "{name}": no module named {error.name!r}', f"it is looked for in {folder}"
         ) from error
+    except PrenticeError:  # says already what is wrong, and what to do
+        raise
     except Exception as error:
         raise ConfigError(
             f'{key} = "{name}": importing {module_name} raised {type(error).__name__}: {error}', f"mend {beside}"
