@@ -63,6 +63,21 @@ def test_what_a_method_has_made_is_not_made_again(trained: Path) -> None:
     assert file.stat().st_mtime_ns == before
 
 
+def test_a_method_that_is_added_begins_from_what_was_trained_before(base: Path, tmp_path: Path) -> None:
+    folder = write_ablation_project(tmp_path / "project", base)
+    alone = Context(Project(folder), Silent())
+    for stage in ("rollout", "curate", "train"):
+        run_stage(alone, stage)
+    (first,) = checkpoints(folder, "train")
+    run_stage(Context(Project(folder, TWICE), Silent()), "train")
+    assert checkpoints(folder, "chain") == []
+    (second,) = (each for each in checkpoints(folder, "train") if each.parent)
+    assert second.parent == first.id
+    run_stage(Context(Project(folder, [*TWICE, "train.sft.seed=5"]), Silent()), "train")
+    (other,) = checkpoints(folder, "chain")
+    assert other.recipe["seed"] == 5
+
+
 def test_the_methods_are_those_whose_sections_stand_in_the_file(base: Path, tmp_path: Path) -> None:
     folder = write_ablation_project(tmp_path / "project", base, more="[train.grpo]\n[train.cpt]\n", wide=3, deep=0)
     assert Project(folder).config.train.chain == ("cpt", "sft", "grpo")

@@ -27,7 +27,7 @@ LINKS = Table(
     "training method",
     {name: f"prentice.pipeline.learning.{name}:LINK" for name in ("cpt", "sft", "preference", "grpo", "distill")},
 )
-FOLDER, MERGED = "chain", "merged"
+FOLDER, MERGED, RECORD = "chain", "merged", "checkpoint.json"
 
 
 def chain_inputs(project: Project) -> list[JsonValue]:
@@ -96,10 +96,21 @@ def _hash_of(merged: Path) -> str:
 
 
 def _folder(lesson: Lesson, name: str) -> Path:
-    """Where a method that is not the last of the chain leaves its checkpoint."""
+    """Where a method that is not the last of the chain leaves its checkpoint, or the train stage has left the same:
+    whoever adds a method to a chain keeps what was trained before."""
     rows = read_record(Manifest, lesson.dataset / MANIFEST).hash if needs_rows(name) else ""
-    inputs = [lesson.base.source.sha256, rows, name, _link(name).inputs(lesson.project), __version__]
-    return lesson.project.home / FOLDER / f"{name}-{digest(inputs)[:16]}"
+    asked = _link(name).inputs(lesson.project)
+    home, base = lesson.project.home, lesson.base.source.sha256
+    place = home / FOLDER / f"{name}-{digest([base, rows, name, asked, __version__])[:16]}"
+    if (place / RECORD).exists():
+        return place
+    for file in sorted(home.glob(f"train/*/{RECORD}")):
+        made = read_record(Checkpoint, file)
+        if digest([base, rows, name, asked, __version__]) == digest(
+            [made.base.sha256, made.dataset, made.method, [made.recipe], made.code]
+        ):
+            return file.parent
+    return place
 
 
 def _link(name: str) -> Link:
