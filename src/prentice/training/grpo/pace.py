@@ -25,8 +25,11 @@ def seconds_per_row(config: GRPOConfig, base: Path, rows: Sequence[Item]) -> tup
     model = open_model(config, base)
     tokens = config.on(gpu=model.device.type == "cuda").micro_tokens
     parts = micro_batches(rows, tokens, padded=bool(model.obstacle))
+    sizes = [model.batch([item.row for item in part]).ids.numel() for part in parts]
     with pages_kept():
-        return _pace(parts, lambda part: _score(model, part)), _pace(parts, lambda part: _learn(model, part))
+        score = _pace(parts, sizes, lambda part: _score(model, part))
+        learn = _pace(parts, sizes, lambda part: _learn(model, part))
+    return score * sum(sizes) / len(rows), learn * sum(sizes) / len(rows)
 
 
 def _score(model: ForestModel, part: Sequence[Item]) -> None:
@@ -40,14 +43,15 @@ def _learn(model: ForestModel, part: Sequence[Item]) -> None:
     model.zero_grad(set_to_none=True)
 
 
-def _pace(parts: Sequence[Sequence[Item]], work: Callable[[Sequence[Item]], None]) -> float:
-    """Seconds per row, over as many parts as fit into `LONG_ENOUGH`; the first is computed once before, for warmth."""
-    work(parts[0])
-    begun, rows = time.perf_counter(), 0
-    # from the middle outwards would be fairer to one part alone; over several lengths it does not matter
-    for part in parts:
-        work(part)
-        rows += len(part)
+def _pace(parts: Sequence[Sequence[Item]], sizes: Sequence[int], work: Callable[[Sequence[Item]], None]) -> float:
+    """Seconds per token that is computed, over as many parts as fit into `LONG_ENOUGH`, from the middle one outwards:
+    they lie by length, and what is short shares most. The first is computed once before, for warmth."""
+    places = sorted(range(len(parts)), key=lambda place: abs(place - len(parts) // 2))
+    work(parts[places[0]])
+    begun, tokens = time.perf_counter(), 0
+    for place in places:
+        work(parts[place])
+        tokens += sizes[place]
         if time.perf_counter() - begun > LONG_ENOUGH:
             break
-    return (time.perf_counter() - begun) / rows
+    return (time.perf_counter() - begun) / tokens
