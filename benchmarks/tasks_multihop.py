@@ -13,8 +13,6 @@ from prentice.tasks.multihop import QUESTION_AS_QUERY
 Row = dict[str, Any]
 ALONE = {"teacher", "base", "student", QUESTION_AS_QUERY}
 """Who is compared where one student has both functions."""
-IMITATION = 'train.stages=["sft"]'
-"""Where students of imitation alone are compared."""
 ARM_CASES = 100
 """Held-out questions that each student of an arm plays, from the first on."""
 
@@ -41,8 +39,8 @@ def student_rows() -> list[Row]:
 
 
 def each_rows() -> list[Row]:
-    """One student for each function, beside the one of both, without reinforcement."""
-    outcome = students.student_run("multihop", IMITATION, "student.one_each=true")
+    """One student for each function, beside the one of both."""
+    outcome = students.student_run("multihop", "student.one_each=true")
     return [row for row in students.policy_rows("multihop", outcome) if row["policy"] not in ALONE]
 
 
@@ -53,8 +51,8 @@ def live_rows() -> list[Row]:
 
 
 def arm_rows() -> list[Row]:
-    """Curated work and all work, three seeds, without reinforcement. People have left no searches to learn from."""
-    return students.arm_rows("multihop", IMITATION, 'ablate.arms=["all"]', 'ablate.equal=["tokens"]', f"ablate.cases={ARM_CASES}")
+    """Curated work and all work, three seeds. People have left no searches to learn from."""
+    return students.arm_rows("multihop", 'ablate.arms=["all"]', 'ablate.equal=["tokens"]', f"ablate.cases={ARM_CASES}")
 
 
 def _hits(runs: Sequence[str]) -> list[Sequence[bool]]:
