@@ -325,6 +325,14 @@ def test_a_recording_is_written_and_answers_again(base: Path, tmp_path: Path) ->
     assert [e.turns[0].reply.latency_s for e in read_episodes(out)] == [0.5] * 5
 
 
+def test_as_many_training_cases_are_recorded_as_the_project_plays(base: Path, tmp_path: Path) -> None:
+    project = Project(write_project(tmp_path / "p", base), ["rollout.cases=7"])
+    training = Recorder(project, policy=None, split="train", limit=None, role="teacher")
+    held_out = Recorder(project, policy=None, split="test", limit=None, role="teacher")
+    assert [len(training.cases), len(held_out.cases)] == [7, len(project.task.cases("test"))]
+    assert len(project.task.cases("train")) > 7
+
+
 def test_a_live_local_model_takes_the_recordings_place_with_one_line(base: Path, tmp_path: Path, smollm2: Path) -> None:
     folder = write_project(tmp_path / "p", base, cases=3)
     context = Context(Project(folder, [f"teacher.model=local:{smollm2}"]), Silent())

@@ -20,7 +20,7 @@ class Recorder:
         project: whose task is played.
         policy: a spec as in `[teacher] model`; None = that one.
         split: which cases.
-        limit: only the first so many.
+        limit: only the first so many; default: of training cases as many as [rollout] says, of others all.
         role: teacher, or base: the yardstick by which recorded times are scaled to another machine.
     """
 
@@ -28,7 +28,8 @@ class Recorder:
         self.project, self.role = project, role
         self.spec = policy or project.config.teacher.model
         self.split: Split = split
-        self.cases = project.task.cases(split)[:limit]
+        limit = limit or (project.config.rollout.cases if split == "train" else 0)
+        self.cases = project.task.cases(split)[: limit or None]
 
     def forecast(self) -> str:
         """Calls, tokens and dollars that are still ahead."""

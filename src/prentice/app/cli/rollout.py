@@ -14,7 +14,10 @@ def rollout(
     project: Folder,
     policy: Annotated[str | None, typer.Option(help="Who plays; default: the project's teacher.")] = None,
     split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which cases.")] = "train",
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many cases.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only the first so many; of training cases `rollout.cases`."),
+    ] = None,
     role: Annotated[Literal["teacher", "base"], typer.Option(help="Role the episodes are recorded under.")] = "teacher",
     out: Annotated[Path | None, typer.Option(help="Also write the episodes there, as JSONL (.gz to compress).")] = None,
     set_: Overrides = None,
