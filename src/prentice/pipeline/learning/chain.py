@@ -99,16 +99,14 @@ def _folder(lesson: Lesson, name: str) -> Path:
     """Where a method that is not the last of the chain leaves its checkpoint, or the train stage has left the same:
     whoever adds a method to a chain keeps what was trained before."""
     rows = read_record(Manifest, lesson.dataset / MANIFEST).hash if needs_rows(name) else ""
-    asked = _link(name).inputs(lesson.project)
-    home, base = lesson.project.home, lesson.base.source.sha256
-    place = home / FOLDER / f"{name}-{digest([base, rows, name, asked, __version__])[:16]}"
+    wanted = digest([lesson.base.source.sha256, rows, name, _link(name).inputs(lesson.project), __version__])
+    home = lesson.project.home
+    place = home / FOLDER / f"{name}-{wanted[:16]}"
     if (place / RECORD).exists():
         return place
     for file in sorted(home.glob(f"train/*/{RECORD}")):
         made = read_record(Checkpoint, file)
-        if digest([base, rows, name, asked, __version__]) == digest(
-            [made.base.sha256, made.dataset, made.method, [made.recipe], made.code]
-        ):
+        if digest([made.base.sha256, made.dataset, made.method, [made.recipe], made.code]) == wanted:
             return file.parent
     return place
 
