@@ -77,9 +77,7 @@ def _conll(who: str) -> list[str]:
     held-out texts. What is missing of it is recorded first, which takes half an hour."""
     data = os.environ.get("PRENTICE_DATA")
     if data is None:
-        raise MissingDataError(
-            "CoNLL++ cannot be shipped: set PRENTICE_DATA to the folder of conllpp.csv (docs/ner.md)"
-        )
+        raise MissingDataError("CoNLL++ is not shipped: set PRENTICE_DATA to the folder of conllpp.csv (docs/ner.md)")
     overrides = [
         f"task.cases={data}/conllpp.csv",
         f"task.instructions={CONLL}",

@@ -150,7 +150,7 @@ def _table(place: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def frame_of(place: str) -> pl.DataFrame:
-    """The rows of a file on this machine or on the hub, by its ending: .csv (cells stay texts), .jsonl, else parquet."""
+    """The rows of a file, here or on the hub, by its ending: .csv (cells stay texts), .jsonl, else parquet."""
     import polars as pl
 
     if place.endswith(".csv"):

@@ -31,7 +31,7 @@ class NERConfig(TaskConfig):
     """The built-in that this section configures."""
     cases: str | dict[Split, str]
     """Where the texts are: a file whose rows name their split, or one file for each split, as in
-    `{ train = "train.conll", test = "test.conll" }`. CSV, JSONL, parquet (each also of the hub: `hf://datasets/…`), or CoNLL columns."""
+    `{ train = "train.conll", test = "test.conll" }`. CSV, JSONL, parquet (also `hf://datasets/…`), or CoNLL columns."""
     columns: dict[Role, str] = Field(default_factory=dict)
     """What columns are called, where their names are unusual: `{ text = "body", entities = "marks" }`."""
     tag_names: tuple[str, ...] = ()
