@@ -16,8 +16,12 @@ from prentice.runs import write_atomic
 Row = dict[str, Any]
 
 
+class MissingDataError(Exception):
+    """A part needs data that are not here; says which, and where they come from."""
+
+
 def measure(file: str, parts: Mapping[str, Callable[[], list[Row]]]) -> None:
-    """Measure the parts that the command line names, or all.
+    """Measure the parts that the command line names, or all; a part whose data are missing is left out.
 
     Args:
         file: in benchmarks/results.
@@ -27,7 +31,10 @@ def measure(file: str, parts: Mapping[str, Callable[[], list[Row]]]) -> None:
         sys.exit(f"no part named {unknown[0]!r}; known: {', '.join(parts)}")
     for name in wanted:
         print(f"\n== {name}", flush=True)
-        _write(file, name, parts[name]())
+        try:
+            _write(file, name, parts[name]())
+        except MissingDataError as error:
+            print(f"left out: {error}", flush=True)
 
 
 def _write(file: str, part: str, rows: list[Row]) -> None:

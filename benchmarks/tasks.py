@@ -27,6 +27,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "multihop_live": tasks_multihop.live_rows,
     "multihop_arms": tasks_multihop.arm_rows,
     "retail_gold": tasks_retail.gold_rows,
+    "retail_prompts": tasks_retail.prompt_rows,
     "retail": tasks_retail.call_rows,
     "retail_conversations": tasks_retail.conversation_rows,
     "retail_airline": tasks_retail.airline_rows,

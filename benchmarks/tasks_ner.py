@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import tasks_students as students
+from parts import MissingDataError
 from prentice.app.cli.terminal import terminal_progress
 from prentice.pipeline import Project
 from prentice.pipeline.record import Recorder
@@ -77,7 +77,7 @@ def _conll(who: str) -> list[str]:
     held-out texts. What is missing of it is recorded first, which takes half an hour."""
     data = os.environ.get("PRENTICE_DATA")
     if data is None:
-        sys.exit("CoNLL++ cannot be shipped: set PRENTICE_DATA to the folder that holds conllpp.csv")
+        raise MissingDataError("CoNLL++ is not shipped: set PRENTICE_DATA to the folder of conllpp.csv (docs/ner.md)")
     overrides = [
         f"task.cases={data}/conllpp.csv",
         f"task.instructions={CONLL}",

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from statistics import median
 from typing import Any
+
+from pydantic import JsonValue
+from tokenizers import Tokenizer
 
 import tasks_students as students
 from prentice.app.cli.terminal import terminal_progress
+from prentice.models.chat import ChatFormat
 from prentice.models.policy import Policy
 from prentice.pipeline import Project
 from prentice.pipeline.bases import base_gguf, trainable_base
@@ -15,8 +23,10 @@ from prentice.records import Episode, Split
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig, play_all
 from prentice.statistics import ratio, ratio_difference, wilson
+from prentice.tasks.contract import Audience
 from prentice.tasks.retail import Retail, agents
-from prentice.tasks.retail.desk import Desk, replay
+from prentice.tasks.retail.desk import Desk, jobs, replay
+from prentice.tasks.retail.task import FUNCTION, gold_conversation
 
 Row = dict[str, Any]
 Hits = tuple[Sequence[float], Sequence[float]]
@@ -29,19 +39,61 @@ CONVERSATIONS = 10
 
 
 def gold_rows() -> list[Row]:
-    """The reward of the gold solutions, replayed and played with the scripted customer; and of doing nothing."""
+    """The reward of the gold solutions, replayed and played with the scripted customer; and of doing nothing. Where
+    PRENTICE_DATA is set, also of those of the corrected task file."""
     task = _task()
-    jobs = task.jobs
-    replayed = [replay("retail", job.actions).reward(job) == 1 for job in jobs]
-    untouched = [Desk("retail").reward(job) == 1 for job in jobs]
-    silent = [same and not job.to_say for same, job in zip(untouched, jobs, strict=True)]
+    replayed = [replay("retail", job.actions).reward(job) == 1 for job in task.jobs]
+    untouched = [Desk("retail").reward(job) == 1 for job in task.jobs]
+    silent = [same and not job.to_say for same, job in zip(untouched, task.jobs, strict=True)]
     served = _served(task, task.teachers()[agents.GOLD], "gold")
     return [
         _counted("retail_gold_reward", replayed, "gold calls replayed: the database"),
         _counted("retail_gold_conversations", served, "gold agent and scripted customer, whole conversations"),
         _counted("retail_nothing_database", untouched, "no call at all: the database"),
         _counted("retail_nothing_reward", silent, "no call and no word: the whole reward"),
+        *_corrected_rows(),
     ]
+
+
+def _corrected_rows() -> list[Row]:
+    if (data := os.environ.get("PRENTICE_DATA")) is None:
+        return []
+    corrected = jobs("retail", f"{data}/tau2_retail_tasks.json")
+    replayed = [replay("retail", job.actions).reward(job) == 1 for job in corrected]
+    return [
+        _counted("retail_gold_reward_corrected", replayed, "gold calls of the corrected file replayed: the database")
+    ]
+
+
+def prompt_rows() -> list[Row]:
+    """Tokens that an agent reads in the gold conversations of all tasks: what a long policy takes of a context."""
+    project, task = Project(RETAIL), _task()
+    _, base = trainable_base(project, terminal_progress())
+    chat, tokenizer = ChatFormat.from_folder(base), Tokenizer.from_file(str(base / "tokenizer.json"))
+    conversations = [[row for row, _ in asyncio.run(gold_conversation(task, job))] for job in task.jobs if job.actions]
+
+    def tokens(job: str, rows: JsonValue, audience: Audience) -> int:
+        request = task.render(FUNCTION, {"job": job, "chat": rows}, audience)
+        return len(tokenizer.encode(chat.prompt(request.messages, request.tools), add_special_tokens=False).ids)
+
+    found = []
+    for audience in ("teacher", "student"):
+        turns = [
+            [tokens(job.id, rows, audience) for rows in turns]
+            for job, turns in zip((job for job in task.jobs if job.actions), conversations, strict=True)
+        ]
+        last, grown = [each[-1] for each in turns], [b - a for each in turns for a, b in pairwise(each)]
+        told = f"at the last turn (most {max(last):,}); a turn adds {median(grown):.0f} (most {max(grown):,})"
+        always = tokens(task.jobs[0].id, [], audience)
+        found += [
+            _tokens(f"retail_prompt_{audience}", median(last), len(last), told),
+            _tokens(f"retail_prompt_{audience}_always", always, 1, "policy and tools, before anything is said"),
+        ]
+    return found
+
+
+def _tokens(name: str, value: float, n: int, note: str) -> Row:
+    return {"name": name, "ours": value, "rival": None, "ratio": None, "unit": "tokens", "n": n, "note": note}
 
 
 def call_rows() -> list[Row]:

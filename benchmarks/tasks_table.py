@@ -11,11 +11,13 @@ from prentice.models.prices import find_price, price_list
 Row = dict[str, Any]
 HOSTED = ("anthropic", "claude-haiku-4-5")
 """Whose price the column of hosted prices takes."""
+NEXT_CALL = "_next_call_"
+CALLERS = {"student": "student", "base": "base", "frequent": "most frequent call"}
 HEAD = "| part | policy | success | cases | latency p50, s | CPU-s a case | CPU-s per success | hosted, $ per 1 000 |"
 
 
 def table(rows: list[Row]) -> str:
-    """A line a policy of each report, then a line an arm."""
+    """A line a policy of each report, an arm, and a policy that is asked for next calls."""
     price = find_price(*HOSTED)
     assert price is not None
     lines = [HEAD, "|---" * 8 + "|"]
@@ -31,11 +33,14 @@ def table(rows: list[Row]) -> str:
         elif "arm" in row and row["budget"].startswith("equal supervised"):
             told = [f"student of {row['arm']} rows, {row['seeds']} seeds", _share(row), f"{row['n'] // row['seeds']}"]
             lines.append(_line([row["part"], *told, "–", "–", "–", "–"]))
+        elif NEXT_CALL in row["name"]:
+            who = CALLERS[row["name"].partition(NEXT_CALL)[2]]
+            lines.append(_line([f"{row['part']}, next calls", who, _share(row), f"{row['n']}", "–", "–", "–", "–"]))
     day = price.as_of.isoformat() if price.as_of else "today"
     note = (
-        f"Hosted: what the teacher's tokens of 1 000 cases cost at {'/'.join(HOSTED)} ({price_list()}, {day}), were no "
-        "prompt cached and were a hosted model as wordy as this one; nobody hosts the students. A line is measured by "
-        "`python benchmarks/tasks.py PART`."
+        f"Hosted: what the teacher's tokens of 1 000 cases cost at {'/'.join(HOSTED)} ({price_list()}, "
+        f"the prices of {day}), were no prompt cached and were a hosted model as wordy as this one; nobody hosts the "
+        "students. A line is measured by `python benchmarks/tasks.py PART`."
     )
     return "\n".join([*lines, "", note])
 

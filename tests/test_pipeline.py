@@ -14,6 +14,7 @@ import pytest
 
 import prentice
 from prentice.errors import ConfigError, DataError, PrenticeError
+from prentice.evaluation import success_cost_plot
 from prentice.models import ScriptedModel
 from prentice.models.local import LocalModel
 from prentice.pipeline import Context, Outcome, Project, run, run_stage, states
@@ -194,7 +195,7 @@ def test_several_students_are_trained_alike_and_stand_in_one_report(base: Path, 
     both = [r for r in outcome.report.results if r.name.startswith("student")]
     assert all(r.difference is not None and r.cost_unit == "CPU-s" for r in both)
     assert both[0].policy != both[1].policy
-    assert "student other" in outcome.page.read_text(encoding="utf-8")
+    assert "student other" in success_cost_plot(outcome.report)
     assert list(run(folder).skipped) == STAGES
     assert all(done for _, done in states(Context(Project(folder), Silent())))
     assert run_stage(Context(Project(folder), Silent()), "evaluate").facts

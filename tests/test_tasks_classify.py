@@ -113,3 +113,19 @@ def test_an_unknown_task_lists_the_known_ones() -> None:
 def test_an_unknown_key_of_the_task_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'instructions'"):
         build(ClassifyConfig, {"cases": "c.csv", "instruction": "?"}, "prentice.toml: [task]")
+
+
+async def test_texts_and_labels_in_other_scripts_go_through_as_they_are(tmp_path: Path) -> None:
+    said = [("ส่งช้า", "ล่าช้า"), ("包裹丢了", "丢失"), ("أين طلبي؟", "متأخر"), ("Where 👩🏽‍🚀 is it?", "⏰ late")]
+    lines = [
+        f"{split}{n},{split},{text},{label}" for split in ("train", "test") for n, (text, label) in enumerate(said)
+    ]
+    classify = task(tmp_path, HEADER + "\n".join(lines))
+    assert set(classify.labels) == {label for _, label in said}
+    for case, (text, label) in zip(classify.cases("test"), said, strict=True):
+        for answer, success in ((label, True), ("丢失" if label != "丢失" else "متأخر", False)):
+            episode = await play(
+                ScriptedModel([answer]), classify.environment("student"), case, run="r", task="classify"
+            )
+            assert episode.turns[0].request.messages[-1].content == text
+            assert episode.metric("success") is success

@@ -95,6 +95,7 @@ def test_a_search_led_by_what_was_found_before_finds_all_gold_passages(tmp_path:
         "valid_notes": 1.0,
         "empty_queries": 0.0,
         "repeated_queries": 0.0,
+        "question_enough": False,
     }
     assert [turn.request.function for turn in episode.turns] == ["query", "notes", "query", "notes"]
     assert episode.turns[2].request.messages[-1].content == (
@@ -119,6 +120,15 @@ def test_a_passage_is_not_found_twice_and_the_question_as_query_gets_its_next_on
     assert episode.metric("success") is False
     assert episode.metric("recall") == 0.5
     assert episode.metric("repeated_queries") == 1
+
+
+def test_that_the_question_itself_would_have_done_is_said_of_every_episode(tmp_path: Path) -> None:
+    rows = [{**QUESTION, "id": "two hops"}, {**QUESTION, "id": "one ranking", "supporting_ids": ["kiss", "archer"]}]
+    found = played(task(tmp_path, rows), ScriptedModel(lambda request: notes("zebra")), tmp_path)
+    assert {e.case: (e.metric("success"), e.metric("question_enough")) for e in found} == {
+        "two hops": (False, False),
+        "one ranking": (False, True),
+    }
 
 
 def test_notes_that_are_no_such_object_are_kept_as_they_are_and_counted(tmp_path: Path) -> None:

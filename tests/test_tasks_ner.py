@@ -21,7 +21,7 @@ from prentice.records import Episode, Report, Sampling
 from prentice.records.store import Store
 from prentice.rollouts import RolloutConfig, play_all
 from prentice.statistics import ratio, ratio_difference, wilson
-from prentice.tasks.annotated import entities_of, read_annotated
+from prentice.tasks.annotated import entities_of, frame_of, read_annotated
 from prentice.tasks.ner import NER, NERConfig
 
 HEADER = "split,text,entities\n"
@@ -187,6 +187,15 @@ def test_tags_that_are_numbers_are_named_in_the_configuration(tmp_path: Path) ->
         list(read_annotated(str(tmp_path / "a.jsonl"), {}))
 
 
+def test_tables_are_read_alike_whatever_their_ending(tmp_path: Path) -> None:
+    rows = [{"split": "train", "text": "Ada ran", "entities": '{"P": ["Ada"]}'}, {"split": "train", "text": "7"}]
+    frame = pl.DataFrame([{"entities": None, **row} for row in rows]).select("split", "text", "entities")
+    frame.write_csv(tmp_path / "a.csv")
+    frame.write_ndjson(tmp_path / "a.jsonl")
+    frame.write_parquet(tmp_path / "a.parquet")
+    assert all(frame_of(str(tmp_path / f"a.{ending}")).equals(frame) for ending in ("csv", "jsonl", "parquet"))
+
+
 def test_a_file_of_the_hub_is_refused_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DataError, match="lies on the hub, and this run is offline"):
@@ -301,7 +310,11 @@ def test_f1_is_that_of_all_entities_together(tmp_path: Path) -> None:
     assert student.measures["entity F1"].value == pytest.approx(2 * 1 / (4 + 2))
     assert student.measures["precision"].value == pytest.approx(1 / 4)
     assert student.measures["recall"].value == pytest.approx(1 / 2)
+    # of persons: said 1 + 1, right 1 + 0, expected 1 + 0
     assert student.measures["F1 of person"].value == pytest.approx(2 * 1 / (2 + 1))
+    assert student.measures["precision of person"].value == pytest.approx(1 / 2)
+    assert student.measures["recall of person"].value == pytest.approx(1)
+    assert student.measures["recall of place"].value == 0
     assert student.measures["Jaccard"].value == pytest.approx((1 / 3 + 0) / 2)
     assert "precision" not in teacher.measures, "it said nothing, so nothing is known of it"
     assert teacher.measures["recall"].value == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def calling(*calls: ToolCall) -> Message:
 def test_the_splits_are_the_benchmarks() -> None:
     one = task()
     assert [len(one.cases(split)) for split in ("train", "val", "test")] == [74, 0, 40]
-    assert len(task(domain="airline").cases("test")) > 0
+    assert [len(task(domain="airline").cases(split)) for split in ("train", "val", "test")] == [30, 0, 20]
 
 
 @pytest.mark.parametrize("domain", ["retail", "airline"])
@@ -81,6 +82,20 @@ def test_a_task_that_changes_and_asks_nothing_is_won_by_doing_nothing_and_others
     busy = next(j.id for j in one.jobs if any(a.name in writes("retail") for a in j.actions))
     found = {e.case: e.metric("success") for e in played(one, one.baselines()[agents.NOTHING], tmp_path, (idle, busy))}
     assert found == {idle: True, busy: False}
+
+
+def test_the_most_frequent_call_is_that_of_the_training_tasks_and_is_all_that_it_does(tmp_path: Path) -> None:
+    one = task(judged_by="next call")
+    policy = one.baselines()[agents.FREQUENT]
+    made = Counter(action.name for job in one.jobs if job.split == "train" for action in job.actions)
+    ((name, _),) = made.most_common(1)
+    same = Counter(
+        json.dumps(a.arguments) for job in one.jobs if job.split == "train" for a in job.actions if a.name == name
+    )
+    for episode in played(one, policy, tmp_path, tuple(case.id for case in one.cases("test")[:3])):
+        (said,) = episode.turns[0].reply.message.tool_calls
+        assert said.name == name
+        assert same[said.arguments] == max(same.values())
 
 
 def test_what_the_customer_should_hear_counts_as_the_benchmark_counts_it(tmp_path: Path) -> None:

@@ -143,6 +143,18 @@ def test_a_grader_that_waits_for_ever_fails_its_episode_and_is_counted(tmp_path:
     assert all(e.metric("success") is None for e in found)
 
 
+def test_a_grader_that_computes_for_ever_is_stopped_with_its_process(tmp_path: Path) -> None:
+    code = "def grade(a, b, c):\n    while True:\n        pass\n"
+    (tmp_path / "busy_grader.py").write_text(code, encoding="utf-8")
+    one = task(tmp_path, grade={"kind": "python", "function": "busy_grader.py:grade"})
+    config = RolloutConfig(processes=1, step_timeout_s=1)
+    with Store.open(tmp_path / "s.db") as store:
+        run = play_all(one, ScriptedModel(lambda _: "5"), one.cases("train")[:2], store, config)
+        found = list(store.episodes(run=run))
+    assert [(e.failure.where, e.metric("success")) for e in found if e.failure] == [("environment", None)] * 2
+    assert all("1 s" in e.failure.message for e in found if e.failure)
+
+
 SCRIPTS = [("ส่งช้า ๆ", "ช้า"), ("包裹还没到", "迟到"), ("أين طلبي؟", "متأخر"), ("Where 👩🏽‍🚀 is it?", "⏰ late")]
 
 

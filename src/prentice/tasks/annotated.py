@@ -3,7 +3,7 @@
 | form | what it is |
 |---|---|
 | .csv, .jsonl, .parquet | a row a text: `text` and `entities` (type → texts), or `tokens` and `tags` (one a token) |
-| `hf://datasets/…/*.parquet` | the same, read from the Hugging Face hub |
+| `hf://datasets/…` | the same, read from the Hugging Face hub; `*` stands for several files |
 | anything else | CoNLL columns: a token a line, its tag in the last column, an empty line between texts |
 
 Tags are IOB1, IOB2 or BIOES. Tokens are joined by spaces.
@@ -17,10 +17,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prentice.errors import DataError
 from prentice.tasks.cases import file_rows, readable
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Role = Literal["id", "split", "text", "entities", "tokens", "tags"]
 """What a column can be."""
@@ -131,19 +134,30 @@ def _lines(path: Path) -> list[str]:
 
 
 def _table(place: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows of a parquet file; tags that are numbers become the names that its header gives them."""
+    """The rows of a file of the hub or of parquet; tags that are numbers become the names that a header gives them."""
     import polars as pl
 
     if place.startswith(HUB) and os.environ.get(OFFLINE) == "1":  # polars' connections are not seen by an audit hook
         raise DataError(f"{place}: lies on the hub, and this run is offline", "copy it here, or set offline = false")
     try:
-        frame = pl.read_parquet(place)
+        frame = frame_of(place)
         named = {} if place.startswith(HUB) else pl.read_parquet_metadata(place)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{place}: cannot be read: {str(error).splitlines()[0]}") from error
     names = _names_of_tags(named.get("huggingface", ""))
     for number, row in enumerate(frame.iter_rows(named=True), 1):
         yield number, {key: _named(value, names[key]) if key in names else value for key, value in row.items()}
+
+
+def frame_of(place: str) -> pl.DataFrame:
+    """The rows of a file, here or on the hub, by its ending: .csv (cells stay texts), .jsonl, else parquet."""
+    import polars as pl
+
+    if place.endswith(".csv"):
+        return pl.scan_csv(place, infer_schema=False).collect()
+    if place.endswith(".jsonl"):
+        return pl.scan_ndjson(place, infer_schema_length=None).collect()
+    return pl.read_parquet(place)
 
 
 def _named(value: Any, names: Sequence[str]) -> Any:

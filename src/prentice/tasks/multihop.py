@@ -126,6 +126,7 @@ class MultiHop:
         )
         if not inspect.isclass(self._engine):
             raise ConfigError(f"[task] search = {config.search!r} is not a class", "see docs/multihop.md")
+        self._enough: dict[str, bool] = {}
 
     @cached_property
     def passages(self) -> tuple[Passage, ...]:
@@ -193,6 +194,17 @@ class MultiHop:
     def environment(self, audience: Audience) -> Environment:
         """A fresh environment."""
         return _Search(self, audience)
+
+    def question_is_enough(self, case: Case) -> bool:
+        """Whether the question itself as every query finds all gold passages: what an episode then finds, its notes did
+        not."""
+        if case.id not in self._enough:
+            seen: set[str] = set()
+            for _ in range(self.config.hops):
+                found = self.engine.search(str(case.inputs["question"]), self.config.passages, frozenset(seen))
+                seen |= {passage.id for passage in found}
+            self._enough[case.id] = set(_key(case).gold) <= seen
+        return self._enough[case.id]
 
     def demonstration(self, case: Case) -> str | None:
         """None: an episode takes several replies."""
@@ -275,6 +287,7 @@ class _Search:
             "valid_notes": 1 - self._invalid / len(self._queries),
             "empty_queries": float(sum(not text for text in texts)),
             "repeated_queries": float(len(texts) - len(set(texts))),
+            "question_enough": self._task.question_is_enough(self._case),
         }
         return tuple(Metric(name=name, value=value) for name, value in values.items())
 

@@ -55,15 +55,15 @@ class EntityGrader(Grader):
 
     @property
     def measures(self) -> Mapping[str, Measure]:
-        """F1, precision and recall over all entities, F1 of each type, and means over cases."""
-        return {
-            "entity F1": _f1(""),
-            "precision": Measure(RIGHT, (SAID,)),
-            "recall": Measure(RIGHT, (EXPECTED,)),
-            "Jaccard": Measure("jaccard"),
-            "valid JSON": Measure("valid_json"),
-            **{f"F1 of {name}": _f1(f".{name}") for name in self.types},
+        """F1, precision and recall over all entities, means over cases, then the three of each type."""
+        whole = dict(zip(("entity F1", "precision", "recall"), _micro(""), strict=True))
+        means = {"Jaccard": Measure("jaccard"), "valid JSON": Measure("valid_json")}
+        of_type = {
+            f"{what} of {name}": measure
+            for name in self.types
+            for what, measure in zip(("F1", "precision", "recall"), _micro(f".{name}"), strict=True)
         }
+        return whole | means | of_type
 
     def key(self, expected: JsonValue) -> str:
         """The expected entities on one line, in the order of the types."""
@@ -98,8 +98,10 @@ class EntityGrader(Grader):
         return tuple(Metric(name=name, value=value) for name, value in values.items())
 
 
-def _f1(of: str) -> Measure:
-    return Measure(RIGHT + of, (SAID + of, EXPECTED + of), factor=2)
+def _micro(of: str) -> tuple[Measure, Measure, Measure]:
+    """F1, precision and recall over all cases together."""
+    right, said, expected = RIGHT + of, SAID + of, EXPECTED + of
+    return Measure(right, (said, expected), factor=2), Measure(right, (said,)), Measure(right, (expected,))
 
 
 def _entities(text: str) -> Entities | None:
