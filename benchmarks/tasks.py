@@ -32,6 +32,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "retail_conversations": tasks_retail.conversation_rows,
     "retail_airline": tasks_retail.airline_rows,
     "babyai": tasks_babyai.student_rows,
+    "babyai_tries": tasks_babyai.try_rows,
 }
 
 if __name__ == "__main__":
