@@ -13,8 +13,9 @@ from prentice.tasks.multihop import QUESTION_AS_QUERY
 Row = dict[str, Any]
 ALONE = {"teacher", "base", "student", QUESTION_AS_QUERY}
 """Who is compared where one student has both functions."""
-ARM_CASES = 100
-"""Held-out questions that each student of an arm plays, from the first on."""
+ARM_ATTEMPTS, ARM_CASES = 150, 100
+"""Of the teacher's attempts, those that arms learn from, and held-out questions that each of their students plays: from
+the first on."""
 
 
 def student_rows() -> list[Row]:
@@ -52,7 +53,8 @@ def live_rows() -> list[Row]:
 
 def arm_rows() -> list[Row]:
     """Curated work and all work, three seeds. People have left no searches to learn from."""
-    return students.arm_rows("multihop", 'ablate.arms=["all"]', 'ablate.equal=["tokens"]', f"ablate.cases={ARM_CASES}")
+    sizes = (f"rollout.cases={ARM_ATTEMPTS}", f"ablate.cases={ARM_CASES}")
+    return students.arm_rows("multihop", 'ablate.arms=["all"]', 'ablate.equal=["tokens"]', *sizes)
 
 
 def _hits(runs: Sequence[str]) -> list[Sequence[bool]]:
