@@ -226,16 +226,17 @@ def test_a_pass_plays_every_case_once_and_the_next_in_another_order(base: Path, 
 
 
 def test_a_student_that_plays_on_llama_cpp_gets_more_and_more_reward(base: Path, tmp_path: Path) -> None:
-    # what llama.cpp draws differs from machine to machine, and so does how much is learnt in seven rounds
-    project, heard = Project(write_project(tmp_path / "p", base, 'reward = "share"')), Heard()
+    # what llama.cpp draws differs from run to run on a busy machine: some learn all in seven rounds and stop
+    settings = ["train.grpo.epochs=6", "train.grpo.reward=share"]
+    project, heard = Project(write_project(tmp_path / "p", base), settings), Heard()
     checkpoint = learn_chain(project, Path(), tmp_path / "out", heard)
     figures = checkpoint.figures
-    assert figures["rounds"] == 7
+    assert figures["rounds"] == 6
     assert figures["tries_failed"] == 0
     assert figures["reward_first"] < 0.5
     assert figures["reward_last"] > figures["reward_first"] + 0.15
     assert figures["sampler_gap"] < 0.03
-    assert any(line.startswith("round 7: 32 tries") for line in heard.lines)
+    assert any(line.startswith("round 6: 32 tries") for line in heard.lines)
     assert not list((tmp_path / "out").rglob("*.gguf"))
 
 
