@@ -37,6 +37,12 @@ def test_what_names_both_words_comes_first_and_what_names_none_not_at_all() -> N
     assert ids("Shirley Temple protocol", without=("a",))[0] == "b"
 
 
+def test_a_word_that_a_query_repeats_counts_once() -> None:
+    # a holds all three words, c the repeated one twice
+    assert ids("protocol protocol Protocol protocol Shirley Temple") == ids("protocol Shirley Temple")
+    assert ids("protocol protocol Protocol protocol Shirley Temple")[0] == "a"
+
+
 @pytest.mark.parametrize("query", ["", "the of and", "zebra", "!?", "🦄"])
 def test_a_query_of_which_nothing_is_known_finds_nothing(query: str) -> None:
     assert ids(query) == []

@@ -307,6 +307,45 @@ def test_groups_with_equal_rewards_only_round_after_round_end_the_run_in_one_lin
     assert "warm up by SFT" in error.value.hint
 
 
+class Learnt(Script):
+    """Plays two rounds that teach something, and then ones that all end alike."""
+
+    def __init__(self, end: float) -> None:
+        super().__init__()
+        self.end = end
+
+    def __call__(self, number: int, weights: Path) -> list[Rolled]:
+        self.rewards = ((0, 1, 1), (0, 0, 1)) if number < 2 else ((self.end,) * 3, (self.end,) * 3)
+        return super().__call__(number, weights)
+
+
+def test_a_student_that_has_learnt_all_before_its_rounds_are_over_ends_with_its_checkpoint(
+    base: Path, tmp_path: Path
+) -> None:
+    script, heard = Learnt(end=1), Heard()
+    checkpoint = train(base, tmp_path, script, heard=heard)
+    assert script.played == [0, 1, 2, 3, 4]
+    assert (checkpoint.steps, checkpoint.figures["rounds"], checkpoint.figures["reward_last"]) == (4, 5, 1)
+    told = "in 3 rounds in a row no group's rewards differed (mean reward 1): nothing more to learn, the run ends here"
+    assert heard.lines[-1] == told
+    # the weights are those that played last, not those before
+    assert torch.equal(torch.cat([tensor.flatten() for tensor in adapter(tmp_path).values()]), script.weights[-1])
+    # and the same command has nothing left to do
+    train(base, tmp_path, script)
+    assert script.played == [0, 1, 2, 3, 4]
+
+
+def test_a_student_that_has_learnt_to_do_worse_ends_with_its_checkpoint_and_what_to_set(
+    base: Path, tmp_path: Path
+) -> None:
+    heard = Heard()
+    train(base, tmp_path, Learnt(end=0), heard=heard)
+    assert heard.lines[-1] == (
+        "in 3 rounds in a row no group's rewards differed (mean reward 0): nothing more to learn, the run ends here; it "
+        "was 0.5 in the rounds that were learnt from: try a smaller train.grpo.learning_rate, or a larger train.grpo.kl"
+    )
+
+
 def test_a_round_in_which_every_try_fails_ends_the_run_and_says_why(base: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="all 6 tries of a round failed; the first: model: gone"):
         train(base, tmp_path, Script(((None, None, None), (None, None, None))))

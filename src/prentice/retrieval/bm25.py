@@ -25,7 +25,8 @@ STOPWORDS = frozenset((
 
 class BM25:
     """An index in memory. English function words are left out; what is written without spaces is indexed by pairs of
-    characters.
+    characters. A word counts once however often a query writes it (Robertson & Zaragoza 2009, section 3.5, with
+    k3 = 0): models repeat names in the queries they write, and what is repeated would drown what was added.
 
     Args:
         passages: the corpus.
@@ -51,7 +52,7 @@ class BM25:
 
     def search(self, query: str, count: int, without: Collection[str] = ()) -> Sequence[Passage]:
         """The best passages, best first; of equal ones the earlier in the corpus."""
-        words = [word for word in words_of(query) if word in self._index.vocab_dict]
+        words = [word for word in dict.fromkeys(words_of(query)) if word in self._index.vocab_dict]
         if not words or count < 1:
             return ()
         import numpy as np

@@ -126,8 +126,7 @@ class Loop:
         done = sum(self.visits.count(step) for step in range(self.course.step))
         saved = time.monotonic()
         with pages_kept(), progress.bar("training", self.visits.rows, "rows", done=done) as bar:
-            while self.course.step < self.visits.steps and not self._learnt_enough():
-                self._step(bar)
+            while self.course.step < self.visits.steps and not self._learnt_enough() and self._step(bar):
                 if self._all_say(time.monotonic() - saved >= self.plan.save_seconds):
                     self.save()
                     saved = time.monotonic()
@@ -172,9 +171,12 @@ class Loop:
             facts = {"course": asdict(self.course), "schedule": self.schedule.state_dict()}
             state.save(self.out, self.fingerprint, tensors, facts)
 
-    def _step(self, bar: Bar) -> None:
+    def _step(self, bar: Bar) -> bool:
+        """Take the next step; False: there is nothing more to learn."""
         begin = time.perf_counter()
         rows = self.visits.of(self.course.step)
+        if not rows:
+            return False
         value, tokens = self._descend(rows)
         rate = self.schedule.get_last_lr()[0]
         learnt = float(sum(len(item.row.reply) for item in rows))
@@ -189,6 +191,7 @@ class Loop:
         self.course.curve.append(line)
         self._write_line(line)
         bar.advance(self.visits.count(self.course.step - 1), loss=f"{value:.3f}", rate=f"{len(rows) / cost:.1f} rows/s")
+        return True
 
     def _descend(self, rows: Sequence[Item]) -> tuple[float, int]:
         """One optimizer step: returns the mean loss per supervised token, and the tokens computed by all processes."""

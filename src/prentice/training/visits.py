@@ -28,7 +28,7 @@ class Visits(Protocol):
         ...
 
     def of(self, step: int) -> Sequence[Item]:
-        """The rows of a step, counted from 0."""
+        """The rows of a step, counted from 0; none: there is nothing more to learn, and the run ends before it."""
         ...
 
     def count(self, step: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from prentice.training.visits import Student
 
 
 class NothingToLearnError(TrainingError):
-    """Round after round no group had different rewards."""
+    """From the first round on no group had different rewards."""
 
 
 Numbers = tuple[tuple[float, ...], ...]
@@ -114,12 +114,15 @@ class FreshRows:
     def of(self, step: int) -> Sequence[Item]:
         """The rows of a step: every turn of every try of a round whose group has different rewards.
 
-        Raises: NothingToLearnError if `config.idle` rounds in a row have no such group; TrainingError if every try of a
-            round has failed.
+        None where something was learnt, and `config.idle` rounds in a row since have no such group.
+
+        Raises: NothingToLearnError if the first `config.idle` rounds have none; TrainingError if every try of a round has
+            failed.
         """
         number = step // self.config.updates
         while len(self._found) <= number:
-            self._look_further()
+            if not self._look_further():
+                return ()
         if self._at != number:
             self._at, self._items = number, self._rows(self._read(self._found[number]))
         return self._items
@@ -142,8 +145,8 @@ class FreshRows:
             figures |= {"reward_first": rewards[0], "reward_last": rewards[-1]}
         return figures | ({"sampler_gap": fmean(gaps)} if gaps else {})
 
-    def _look_further(self) -> None:
-        """Read the next round, or play it."""
+    def _look_further(self) -> bool:
+        """Read the next round, or play it; whether there is reason to look even further."""
         number, file = self._next, self._file(self._next)
         if file.exists():
             kept = self._read(number)
@@ -153,8 +156,8 @@ class FreshRows:
         self._next += 1
         if kept.round.groups:
             self._found.append(number)
-        else:
-            self._see_that_it_can_go_on(kept.round)
+            return True
+        return self._can_go_on(kept.round)
 
     def _played(self, number: int) -> Kept:
         student, begun = self._who, time.perf_counter()
@@ -183,20 +186,37 @@ class FreshRows:
             known.append(item.knowing(given | ({REFERENCE: kept.reference[place]} if kept.reference else {})))
         return known
 
-    def _see_that_it_can_go_on(self, last: Round) -> None:
-        failures = [each.failure for each in last.tries if each.failure]
-        if failures and len(failures) == len(last.tries):
-            raise TrainingError(f"all {len(failures)} tries of a round failed; the first: {failures[0]}")
+    def _can_go_on(self, last: Round) -> bool:
+        """Whether another round is worth its play, after one from which nothing is learnt."""
+        if last.reward is None:
+            raise TrainingError(f"all {len(last.tries)} tries of a round failed; the first: {last.tries[0].failure}")
         idle = self._next - (self._found[-1] + 1 if self._found else 0)
         if idle < self.config.idle:
-            return
-        reward = f"{last.reward:.3g}" if last.reward is not None else "none"
-        raise NothingToLearnError(
-            f"{self.config.section}: in {idle} rounds in a row no group's rewards differed (mean reward {reward}), so "
-            "there is nothing to learn from",
-            "`prentice train grpo FOLDER --probe` says whether to warm up by SFT first, or whether all is learnt; more "
-            f"tries may differ: raise {self.config.section}.group",
+            return True
+        now = self._reward(range(self._next - idle, self._next))
+        same = f"in {idle} rounds in a row no group's rewards differed (mean reward {now:.3g})"
+        if not self._found:
+            raise NothingToLearnError(
+                f"{self.config.section}: {same}, so there is nothing to learn from",
+                "`prentice train grpo FOLDER --probe` says whether to warm up by SFT first, or whether all is learnt; "
+                f"more tries may differ: raise {self.config.section}.group",
+            )
+        before = self._reward(self._found)
+        self.progress.say(f"{same}: nothing more to learn, the run ends here" + self._warning(before, now))
+        return False
+
+    def _warning(self, before: float, now: float) -> str:
+        """What to do if the student has learnt to do worse; without that nothing."""
+        if now >= before:
+            return ""
+        return (
+            f"; it was {before:.3g} in the rounds that were learnt from: try a smaller {self.config.section}"
+            f".learning_rate, or a larger {self.config.section}.kl"
         )
+
+    def _reward(self, numbers: Iterable[int]) -> float:
+        """Mean over these rounds; each of them has one."""
+        return fmean(reward for number in numbers if (reward := self._read(number).round.reward) is not None)
 
     @property
     def _who(self) -> Student:
