@@ -13,7 +13,7 @@ from prentice.tasks.multihop import QUESTION_AS_QUERY
 Row = dict[str, Any]
 ALONE = {"teacher", "base", "student", QUESTION_AS_QUERY}
 """Who is compared where one student has both functions."""
-ARM_ATTEMPTS, ARM_CASES = 150, 100
+ARM_ATTEMPTS, ARM_CASES = 392, 100
 """Of the teacher's attempts, those that arms learn from, and held-out questions that each of their students plays: from
 the first on."""
 

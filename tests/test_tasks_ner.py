@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import prentice
 from prentice.config import build
 from prentice.errors import ConfigError, DataError
 from prentice.evaluation import EvaluateConfig, compare
@@ -23,6 +24,7 @@ from prentice.rollouts import RolloutConfig, play_all
 from prentice.statistics import ratio, ratio_difference, wilson
 from prentice.tasks.annotated import entities_of, frame_of, read_annotated
 from prentice.tasks.ner import NER, NERConfig
+from tiny_models import write_tiny_llama
 
 HEADER = "split,text,entities\n"
 ROWS = [
@@ -390,3 +392,18 @@ def test_entities_are_played_in_processes_of_their_own(tmp_path: Path) -> None:
         run = play_all(one, ScriptedModel(lambda _: "{}"), one.cases("test"), store, RolloutConfig(processes=1))
         found = {e.case: e.metric("success") for e in store.episodes(run=run)}
     assert sorted(found.values(), key=str) == [False, True]
+
+
+def test_a_runs_report_says_which_texts_were_left_out(tmp_path: Path) -> None:
+    write(tmp_path, [*ROWS, ("train", "Eve likes Oslo .", {}), ("train", "Bob left .", {})])
+    write_tiny_llama(tmp_path / "base")
+    (tmp_path / "prentice.toml").write_text(
+        '[task]\nkind = "ner"\ncases = "cases.csv"\ninstructions = "Find them."\nshots = 0\n'
+        '[teacher]\nmodel = "task:answer key"\n[student]\nbase = "base"\n'
+        '[train.sft]\nepochs = 1\n[evaluate]\npolicies = ["student"]\n'
+    )
+    outcome = prentice.run(tmp_path)
+    assert outcome.report.facts["cases left out"] == {"in test too": 1, "repeated in train": 1}
+    page = outcome.page.read_text(encoding="utf-8")
+    assert "in test too" in page
+    assert "repeated in train" in page
