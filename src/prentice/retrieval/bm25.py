@@ -25,8 +25,8 @@ STOPWORDS = frozenset((
 
 class BM25:
     """An index in memory. English function words are left out; what is written without spaces is indexed by pairs of
-    characters. A word counts once however often a query writes it (k3 = 0 in Manning, Raghavan &
-    Schütze 2008, section 11.4.3): models repeat names in the queries they write, and what is repeated would drown what was added.
+    characters. A word counts once however often a query writes it (k3 = 0 in Manning, Raghavan & Schütze 2008, section
+    11.4.3): models repeat names in the queries that they write, which would drown what they add.
 
     Args:
         passages: the corpus.

@@ -56,7 +56,7 @@ class GRPOConfig(EngineConfig):
     probe_cases: int = Field(16, ge=2)
     """Cases that `--probe` plays, `group` times each."""
     idle: int = Field(3, ge=1)
-    """So many rounds of play in a row in which no group's rewards differ end the run: there is nothing more to learn."""
+    """So many rounds of play in a row in which no group's rewards differ end the run: nothing more is learnt."""
 
     def rounds(self, cases: int) -> int:
         """How many rounds of play one pass over so many cases takes."""

@@ -116,8 +116,8 @@ class FreshRows:
 
         None where something was learnt, and `config.idle` rounds in a row since have no such group.
 
-        Raises: NothingToLearnError if the first `config.idle` rounds have none; TrainingError if every try of a round has
-            failed.
+        Raises: NothingToLearnError if the first `config.idle` rounds have none; TrainingError if every try of a round
+            has failed.
         """
         number = step // self.config.updates
         while len(self._found) <= number:
