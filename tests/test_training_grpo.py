@@ -342,7 +342,8 @@ def test_a_student_that_has_learnt_to_do_worse_ends_with_its_checkpoint_and_what
     train(base, tmp_path, Learnt(end=0), heard=heard)
     assert heard.lines[-1] == (
         "in 3 rounds in a row no group's rewards differed (mean reward 0): nothing more to learn, the run ends here; "
-        "it was 0.5 in the rounds that were learnt from: try a smaller train.grpo.learning_rate, or a larger train.grpo.kl"
+        "it was 0.5 in the rounds that were learnt from: try a smaller train.grpo.learning_rate, or a larger "
+        "train.grpo.kl"
     )
 
 
