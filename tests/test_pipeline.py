@@ -196,11 +196,13 @@ def test_several_students_are_trained_alike_and_stand_in_one_report(base: Path, 
     assert all(r.difference is not None and r.cost_unit == "CPU-s" for r in both)
     assert both[0].policy != both[1].policy
     assert "student other" in success_cost_plot(outcome.report)
+    assert outcome.report.facts["command"] == f"prentice run {folder}"
     assert list(run(folder).skipped) == STAGES
     assert all(done for _, done in states(Context(Project(folder), Silent())))
     assert run_stage(Context(Project(folder), Silent()), "evaluate").facts
     alone = run(folder, overrides=["students=[]"])
     assert list(alone.skipped) == STAGES[: STAGES.index("evaluate")]
+    assert alone.report.facts["command"] == f"prentice run {folder} --set 'students=[]'"
     write_tiny_llama(folder / "third", seed=2)
     with pytest.raises(PrenticeError, match="are not all trained with this configuration"):
         run_stage(Context(Project(folder, [f'students=["{base.as_posix()}", "third"]']), Silent()), "evaluate")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import cached_property
@@ -170,6 +171,7 @@ class Project:
         self.file = path if path.suffix == ".toml" else path / FILE
         self.folder = self.file.parent
         self.home = home or self.folder / HOME
+        self.overrides = tuple(overrides)
         self.config = config or build(ProjectConfig, read_toml(self.file, overrides), str(self.file))
         if self.config.offline:
             refuse_network()
@@ -190,6 +192,12 @@ class Project:
             # a judge or a simulated user has the limits and prices of the same sections as the teacher
             task.open_model = self.open_policy
         return task
+
+    @property
+    def command(self) -> str:
+        """What runs it with these settings, as it is typed in a shell."""
+        settings = [word for each in self.overrides for word in ("--set", each)]
+        return shlex.join(["prentice", "run", str(self.folder), *settings])
 
     def store(self) -> Store:
         """The project's store of episodes."""

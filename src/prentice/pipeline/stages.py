@@ -278,7 +278,7 @@ def _evaluate(context: Context, out: Path) -> Facts:
 def _known_facts(context: Context) -> Mapping[str, JsonValue]:
     curated, trained, task = context.done["curate"].facts, context.done["train"].facts, context.project.task
     return {
-        "command": f"prentice run {context.project.folder}",
+        "command": context.project.command,
         "dataset": {"ledger": curated["ledger"], "splits": curated["splits"], "hash": curated["hash"]},
         "training": {"seconds": trained["seconds"], **_figures(trained["figures"])},
         "export": {"greedy answers equal to torch's": context.done["export"].facts["agreement"]},
